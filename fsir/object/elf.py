@@ -285,7 +285,7 @@ class _Reader:
             raise self.fail("not a 64-bit little-endian ELF file; rebuild it with 'clang -target bpf'")
         if machine not in (EM_BPF, EM_NONE):
             raise self.fail(
-                f"an object for ELF machine {machine}, not BPF ({EM_BPF}); rebuild it with 'clang -target bpf -c'"
+                f"an object for ELF machine {machine}, not BPF ({EM_BPF}); rebuild it with 'clang -target bpf'"
             )
         if etype != ET_REL:
             raise self.fail(
@@ -295,7 +295,7 @@ class _Reader:
             raise self.fail("no usable section header table; the file is damaged or stripped too far")
         if shoff + shnum * _SHDR.size > len(data):
             raise self.fail(
-                f"the file ends after {len(data)} bytes, before its section headers do; the file is truncated",
+                f"the file ends after {len(data)} bytes, before its section headers; it is truncated",
                 None,
                 shoff,
             )
@@ -322,7 +322,7 @@ class _Reader:
         for start, stop in extents:
             if stop > len(self.data):
                 raise self.fail(
-                    f"the file ends after {len(self.data)} bytes, within a section's content; the file is truncated",
+                    f"the file ends after {len(self.data)} bytes, within a section's content; it is truncated",
                     offset=start,
                 )
             if start < end:
@@ -427,8 +427,8 @@ class _Reader:
         for offset, info, *addend in record.iter_unpack(table):
             if offset >= limit or info >> 32 >= symbols:
                 raise self.fail(
-                    f"relocation at {offset:#x} with symbol {info >> 32}, but the section has {limit:#x} bytes "
-                    f"and the symbol table {symbols} entries; the file is damaged",
+                    f"relocation at {offset:#x} with symbol {info >> 32}, but the section has {limit:#x} "
+                    f"bytes and the symbol table {symbols} entries; the file is damaged",
                     header.name,
                 )
             relocs.append(Reloc(offset, info & 0xFFFFFFFF, info >> 32, *addend))
