@@ -1,0 +1,65 @@
+"""Deterministic traffic for the examples, and mutated traffic for any program.
+
+    generate("router", 2000, seed=1)       packets that reach every branch of examples/router from 2,000 on
+    maps("router")                          the content of examples/router/maps.json, which they go with
+    pcap("router")                          the content of examples/router/router.pcap
+    fuzz_packets(packets, 5000, seed=1)     mutations of any packets
+
+`PYTHONPATH=test python -m traffic` writes the examples' pcap and maps.json files.
+"""
+
+import io
+import random
+from collections.abc import Callable, Sequence
+
+import dpkt  # type: ignore[import-untyped]
+
+from traffic import firewall, maglev, router, scanner
+from traffic.cases import Case, mix
+from traffic.fuzz import fuzz_packets
+from traffic.tables import Maps
+
+__all__ = ["NAMES", "fuzz_packets", "generate", "maps", "pcap"]
+
+Cases = Callable[[], Sequence[Case]]
+Sweep = Callable[[random.Random], list[bytes]]
+
+# The firewall's cases remember the flows that they opened, so each run has its own.
+_TRAFFIC: dict[str, tuple[Cases, Sweep]] = {
+    "router": (lambda: router.CASES, router.sweep),
+    "firewall": (firewall.cases, firewall.sweep),
+    "maglev": (lambda: maglev.CASES, maglev.sweep),
+    "scanner": (lambda: scanner.CASES, scanner.sweep),
+}
+_MAPS: dict[str, Callable[[], Maps]] = {
+    "router": router.maps,
+    "firewall": firewall.maps,
+    "maglev": maglev.maps,
+    "scanner": scanner.maps,
+}
+NAMES = tuple(_TRAFFIC)
+
+PCAP_PACKETS = 60
+PCAP_SEED = 7
+FIRST_TIME = 1_700_000_000
+INTERVAL = 0.0001
+
+
+def generate(name: str, count: int, seed: int) -> list[bytes]:
+    """`count` frames of 14 to 1514 bytes for the example; their order matters; equal for equal arguments."""
+    cases, sweep = _TRAFFIC[name]
+    return mix(cases(), sweep, count, random.Random(f"{name} {seed}"))
+
+
+def maps(name: str) -> Maps:
+    """The tables that the example starts with, in the format of maps.json."""
+    return _MAPS[name]()
+
+
+def pcap(name: str) -> bytes:
+    """A small capture of the example's traffic: the bytes of a pcap file, a packet every 100 microseconds."""
+    file = io.BytesIO()
+    writer = dpkt.pcap.Writer(file)
+    for index, frame in enumerate(generate(name, PCAP_PACKETS, PCAP_SEED)):
+        writer.writepkt(frame, FIRST_TIME + index * INTERVAL)
+    return file.getvalue()
