@@ -238,9 +238,7 @@ class Btf:
         """The string at an offset; bytes that are no UTF-8 come as surrogate escapes."""
         end = self.strings.find(b"\0", offset)
         if end < 0:
-            raise self.error(
-                f"string offset {offset:#x} is outside the {len(self.strings):#x} bytes of strings"
-            )
+            raise self.error(f"string offset {offset:#x} is outside the {len(self.strings):#x} bytes of strings")
         return self.strings[offset:end].decode("utf-8", "surrogateescape")
 
     def add_string(self, text: str) -> int:
@@ -407,6 +405,12 @@ class Btf:
         """An integer of ``size`` bytes; an equal one is reused."""
         new = Type(Kind.INT, self.add_string(name), size, [(signed << 24 | size * 8,)])
         return self._reuse(new)
+
+    def replace(self, type_id: int, new: Type) -> None:
+        """Make something else of a type, whose id stays. What referred to it must bear the change."""
+        self.types[type_id] = new
+        self._index.clear()
+        self._indexed = 1
 
     def _reuse(self, new: Type) -> int:
         found = self.find(new.kind, self.string(new.name_off))

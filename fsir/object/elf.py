@@ -273,19 +273,15 @@ class _Reader:
         if data[:4] != _IDENT[:4]:
             raise self.fail("not an ELF file; give an object made with 'clang -target bpf -c'")
         if len(data) < _EHDR.size:
-            raise self.fail(
-                f"the file ends after {len(data)} bytes, within the ELF header; the file is truncated"
-            )
-        (ident, etype, machine, _, _, _, shoff, flags, _, _, _, shentsize, shnum, shstrndx) = (
-            _EHDR.unpack_from(data)
-        )
+            raise self.fail(f"the file ends after {len(data)} bytes, within the ELF header; the file is truncated")
+        (ident, etype, machine, _, _, _, shoff, flags, _, _, _, shentsize, shnum, shstrndx) = _EHDR.unpack_from(data)
         if ident[5] == 2:
             raise self.fail("a big-endian object; rebuild it with '-target bpfel' (or '-target bpf' on a PC)")
         if ident[:7] != _IDENT:
             raise self.fail("not a 64-bit little-endian ELF file; rebuild it with 'clang -target bpf'")
         if machine not in (EM_BPF, EM_NONE):
             raise self.fail(
-                f"an object for ELF machine {machine}, not BPF ({EM_BPF}); rebuild it with 'clang -target bpf'"
+                f"an object for ELF machine {machine}, not BPF ({EM_BPF}); build it with 'clang -target bpf'"
             )
         if etype != ET_REL:
             raise self.fail(
@@ -300,9 +296,7 @@ class _Reader:
                 shoff,
             )
         self.obj.flags, self.obj.machine = flags, machine
-        self.headers = [
-            _Header(*values) for values in _SHDR.iter_unpack(data[shoff : shoff + shnum * _SHDR.size])
-        ]
+        self.headers = [_Header(*values) for values in _SHDR.iter_unpack(data[shoff : shoff + shnum * _SHDR.size])]
         if shstrndx >= shnum or self.headers[shstrndx].type != SHT_STRTAB:
             raise self.fail("no table of section names; the file is damaged")
         self.check_extents()
@@ -314,15 +308,13 @@ class _Reader:
     def check_extents(self) -> None:
         """All content lies within the file, and no byte of it in two sections."""
         extents = sorted(
-            (h.offset, h.offset + h.size)
-            for h in self.headers
-            if h.type not in (SHT_NULL, SHT_NOBITS) and h.size
+            (h.offset, h.offset + h.size) for h in self.headers if h.type not in (SHT_NULL, SHT_NOBITS) and h.size
         )
         end = 0
         for start, stop in extents:
             if stop > len(self.data):
                 raise self.fail(
-                    f"the file ends after {len(self.data)} bytes, within a section's content; it is truncated",
+                    f"the file ends after {len(self.data)} bytes, within a section; it is truncated",
                     offset=start,
                 )
             if start < end:
@@ -393,9 +385,7 @@ class _Reader:
     def defined_in(self, i: int, name: str, shndx: int, value: int, size: int) -> int:
         """The index in ``obj.sections`` for a symbol's section; the null section for a dropped one."""
         if shndx >= len(self.headers):
-            raise self.fail(
-                f"symbol {i} ({name!r}) is in section {shndx} of {len(self.headers)}; damaged file"
-            )
+            raise self.fail(f"symbol {i} ({name!r}) is in section {shndx} of {len(self.headers)}; damaged file")
         if shndx not in self.index:
             return SHN_UNDEF
         section = self.obj.sections[self.index[shndx]]
@@ -416,9 +406,7 @@ class _Reader:
         if header.entsize != record.size or len(table) % record.size:
             raise self.fail("the relocation section has a broken size; the file is damaged", header.name)
         if target in self.obj.relocs and (target in self.obj.rela) != (record is _RELA):
-            raise self.fail(
-                "relocations with and without addends for one section; rebuild it with clang", header.name
-            )
+            raise self.fail("relocations with and without addends for one section; rebuild it with clang", header.name)
         if record is _RELA:
             self.obj.rela.add(target)
         self.obj.reloc_headers[target] = (header.name, header.flags)
