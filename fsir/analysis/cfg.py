@@ -1,0 +1,70 @@
+"""Control flow of a function, the same at every level: what a terminator passes to which successor.
+
+`cf.br`, `cf.cond_br` and the terminators of the `ebpf` dialect keep their successor operands in different ways; passes
+and analyses ask here instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from xdsl.dialects import cf
+from xdsl.ir import Block, Operation, Region, SSAValue
+
+from fsir.dialects.ebpf.base import SEGMENTS, BranchOp, segments
+
+
+def successor_operands(op: Operation, index: int) -> Sequence[SSAValue]:
+    """The values that a terminator passes to the arguments of its successor number `index`."""
+    if isinstance(op, BranchOp):
+        return op.successor_operands(index)
+    if isinstance(op, cf.BranchOp):
+        return op.arguments
+    if isinstance(op, cf.ConditionalBranchOp):
+        return op.else_arguments if index else op.then_arguments
+    assert not op.successors, f"{op.name} has successors of unknown kind"
+    return ()
+
+
+def set_successor_operands(op: Operation, index: int, values: Sequence[SSAValue]) -> None:
+    """Replace the values that a terminator passes to its successor number `index`."""
+    if isinstance(op, BranchOp):
+        op.set_successor_operands(index, values)
+    elif isinstance(op, cf.BranchOp):
+        op.operands = list(values)
+    else:
+        assert isinstance(op, cf.ConditionalBranchOp), f"{op.name} has successors of unknown kind"
+        passed = [list(op.then_arguments), list(op.else_arguments)]
+        passed[index] = list(values)
+        op.operands = [op.cond, *passed[0], *passed[1]]
+        sizes = (1, len(passed[0]), len(passed[1]))
+        op.properties[SEGMENTS] = segments(*sizes)
+
+
+def edges(block: Block) -> Iterator[tuple[Block, Sequence[SSAValue]]]:
+    """The successors of a block in order, each with the values passed to it."""
+    terminator = block.last_op
+    if terminator is None:
+        return
+    for index, successor in enumerate(terminator.successors):
+        yield successor, successor_operands(terminator, index)
+
+
+def predecessors(region: Region) -> dict[Block, list[tuple[Operation, int]]]:
+    """For every block, the (terminator, successor index) pairs that lead to it."""
+    result: dict[Block, list[tuple[Operation, int]]] = {block: [] for block in region.blocks}
+    for block in region.blocks:
+        terminator = block.last_op
+        if terminator is not None:
+            for index, successor in enumerate(terminator.successors):
+                result[successor].append((terminator, index))
+    return result
+
+
+def erase_block_arg(block: Block, index: int, incoming: Sequence[tuple[Operation, int]]) -> None:
+    """Remove a block argument that nothing uses, and the values passed to it along `incoming` edges."""
+    for terminator, successor in incoming:
+        values = list(successor_operands(terminator, successor))
+        del values[index]
+        set_successor_operands(terminator, successor, values)
+    block.erase_arg(block.args[index])

@@ -1,0 +1,245 @@
+"""The `map` dialect: what a program does to its maps.
+
+Keys and values are SSA values, not stack addresses: a key is the concatenation of its operands in memory order, each as
+wide as its type, little-endian; together they are exactly the map's key size, padding included.  Where a key's bytes
+are not all known, the `_at` operations take the address instead.  A lookup gives the address of the value, or null.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FlatSymbolRefAttrConstr,
+    IntAttr,
+    IntegerType,
+    StringAttr,
+    SymbolNameConstraint,
+    SymbolRefAttr,
+    UnitAttr,
+    i1,
+)
+from xdsl.ir import Attribute, Dialect
+from xdsl.irdl import (
+    base,
+    irdl_attr_definition,
+    irdl_op_definition,
+    operand_def,
+    opt_prop_def,
+    opt_result_def,
+    param_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
+from xdsl.traits import Pure, SymbolOpInterface
+
+from fsir.dialects.ebpf.base import EbpfOp
+from fsir.dialects.ebpf.types import WordType
+
+
+@irdl_attr_definition
+class HandleType(WordType):
+    """A map itself, as helpers take it."""
+
+    name = "map.handle"
+    map: SymbolRefAttr = param_def(base(SymbolRefAttr))
+
+
+@irdl_attr_definition
+class ValueType(WordType):
+    """The address of a value of a map (of a global-data section too), or null before `map.hit`."""
+
+    name = "map.value"
+    map: SymbolRefAttr = param_def(base(SymbolRefAttr))
+
+
+@irdl_op_definition
+class DeclOp(EbpfOp):
+    """The declaration of a map, as the object defines it. `type` is the kernel's name in lower case (`lru_hash`,
+    `array` …), sizes are in bytes, `section` where its definition lives; one without a section was added by a pass, and
+    the exporter writes its definition. `inner` names the inner map of a map in map. `internal` marks global data."""
+
+    name = "map.decl"
+    FORMAT: ClassVar[tuple[str, ...]] = (
+        *("!sym_name", " ", "@type", " key ", "#key_size", " value ", "#value_size"),
+        *(" entries ", "#max_entries", " flags ", "#flags"),
+    )
+    sym_name = prop_def(SymbolNameConstraint())
+    type = prop_def(StringAttr)
+    key_size = prop_def(IntAttr)
+    value_size = prop_def(IntAttr)
+    max_entries = prop_def(IntAttr)
+    flags = prop_def(IntAttr)
+    section = opt_prop_def(StringAttr)
+    pinning = opt_prop_def(IntAttr)
+    numa_node = opt_prop_def(IntAttr)
+    map_extra = opt_prop_def(IntAttr)
+    inner = opt_prop_def(FlatSymbolRefAttrConstr)
+    initial = opt_prop_def(ArrayAttr[Attribute])
+    key_btf = opt_prop_def(IntAttr)
+    value_btf = opt_prop_def(IntAttr)
+    internal = opt_prop_def(UnitAttr)
+    template = opt_prop_def(UnitAttr)
+    traits = traits_def(SymbolOpInterface())
+
+
+@irdl_op_definition
+class LookupOp(EbpfOp):
+    """The address of the value under a key, or null (bpf_map_lookup_elem)."""
+
+    name = "map.lookup"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@map", "*key")
+    key = var_operand_def(IntegerType)
+    res = result_def(ValueType)
+    map = prop_def(SymbolRefAttr)
+    key_count = prop_def(IntAttr)
+
+
+@irdl_op_definition
+class LookupAtOp(EbpfOp):
+    """As `map.lookup`, the key's bytes read at an address."""
+
+    name = "map.lookup_at"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@map", "[", "%", "]")
+    key = operand_def()
+    res = result_def(ValueType)
+    map = prop_def(SymbolRefAttr)
+
+
+@irdl_op_definition
+class UpdateOp(EbpfOp):
+    """Write the value under a key (bpf_map_update_elem): 0, or a negative error. The operands are the key's, the
+    value's and the flags."""
+
+    name = "map.update"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@map", " key ", "*key", " value ", "*value", " flags ", "%")
+    args = var_operand_def()
+    res = result_def()
+    map = prop_def(SymbolRefAttr)
+    key_count = prop_def(IntAttr)
+    value_count = prop_def(IntAttr)
+
+    @property
+    def key(self) -> list[object]:
+        """The operands that make up the key."""
+        return list(self.operands[: self.int_prop("key_count")])
+
+
+@irdl_op_definition
+class UpdateAtOp(EbpfOp):
+    """As `map.update`; key and value are read at addresses."""
+
+    name = "map.update_at"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@map", "[", "%", "]", ", ", "%", " flags ", "%")
+    key = operand_def()
+    value = operand_def()
+    flags = operand_def()
+    res = result_def()
+    map = prop_def(SymbolRefAttr)
+
+
+@irdl_op_definition
+class DeleteOp(EbpfOp):
+    """Remove a key (bpf_map_delete_elem): 0, or a negative error."""
+
+    name = "map.delete"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@map", "*key")
+    key = var_operand_def(IntegerType)
+    res = result_def()
+    map = prop_def(SymbolRefAttr)
+    key_count = prop_def(IntAttr)
+
+
+@irdl_op_definition
+class DeleteAtOp(EbpfOp):
+    """As `map.delete`, the key's bytes read at an address."""
+
+    name = "map.delete_at"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@map", "[", "%", "]")
+    key = operand_def()
+    res = result_def()
+    map = prop_def(SymbolRefAttr)
+
+
+@irdl_op_definition
+class RedirectOp(EbpfOp):
+    """Choose where XDP_REDIRECT sends the packet (bpf_redirect_map): the verdict. A key without entry gives the low two
+    bits of flags."""
+
+    name = "map.redirect"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@map", "[", "%", "]", " flags ", "%")
+    key = operand_def()
+    flags = operand_def()
+    res = result_def()
+    map = prop_def(SymbolRefAttr)
+
+
+@irdl_op_definition
+class HitOp(EbpfOp):
+    """Whether a lookup found its key: the address is not null."""
+
+    name = "map.hit"
+    FORMAT: ClassVar[tuple[str, ...]] = ("%",)
+    value = operand_def()
+    res = result_def(i1)
+    traits = traits_def(Pure())
+
+
+@irdl_op_definition
+class LoadOp(EbpfOp):
+    """Read the bytes at offset `off` of a map value; the width is the result's type."""
+
+    name = "map.load"
+    FORMAT: ClassVar[tuple[str, ...]] = ("%", "[", "#off", "]")
+    value = operand_def(ValueType)
+    res = result_def(IntegerType)
+    off = prop_def(IntAttr)
+    field = opt_prop_def(StringAttr)
+
+
+@irdl_op_definition
+class StoreOp(EbpfOp):
+    """Write at offset `off` of a map value; the width is the stored value's type."""
+
+    name = "map.store"
+    FORMAT: ClassVar[tuple[str, ...]] = ("%", "[", "#off", "]", ", ", "%")
+    value = operand_def(ValueType)
+    stored = operand_def(IntegerType)
+    off = prop_def(IntAttr)
+    field = opt_prop_def(StringAttr)
+
+
+@irdl_op_definition
+class AtomicOp(EbpfOp):
+    """`lock *(value + off) op= arg` (`op`: add, or, and, xor); the width (i32, i64) is the argument's type."""
+
+    name = "map.atomic"
+    FORMAT: ClassVar[tuple[str, ...]] = ("@op", " ", "%", "[", "#off", "]", ", ", "%")
+    value = operand_def(ValueType)
+    arg = operand_def(IntegerType)
+    res = opt_result_def()
+    op = prop_def(StringAttr)
+    off = prop_def(IntAttr)
+
+
+MAP = Dialect(
+    "map",
+    [
+        DeclOp,
+        LookupOp,
+        LookupAtOp,
+        UpdateOp,
+        UpdateAtOp,
+        DeleteOp,
+        DeleteAtOp,
+        RedirectOp,
+        HitOp,
+        LoadOp,
+        StoreOp,
+        AtomicOp,
+    ],
+    [HandleType, ValueType],
+)
