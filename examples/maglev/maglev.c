@@ -12,7 +12,6 @@
  * The rings of all VIPs lie one behind the other in one array; the control
  * plane fills them (Eisenbud et al., NSDI'16, section 3.4).
  */
-#include <stddef.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -71,9 +70,9 @@ struct connection {
 	__u32 real;
 };
 
-/* Slot 0 is never a real, so that an empty ring slot is recognised. */
+/* Real 0 is never used: an empty ring slot leads to it. */
 struct real {
-	__be32 addr;
+	__be32 addr; /* 0: an unused slot */
 	__u32 down; /* not 0: send it nothing */
 };
 
@@ -171,8 +170,8 @@ static __always_inline struct real *usable_real(__u32 index)
 {
 	struct real *real = bpf_map_lookup_elem(&reals, &index);
 
-	if (!real || index == 0 || real->down)
-		return NULL;
+	if (!real || !real->addr || real->down)
+		return 0;
 	return real;
 }
 
@@ -240,7 +239,7 @@ int xdp_maglev(struct xdp_md *ctx)
 	struct connection *connection;
 	struct ethhdr *eth = data;
 	struct vip_stats *stat;
-	struct real *real = NULL;
+	struct real *real = 0;
 	__u16 inner_len;
 	struct iphdr *iph;
 	struct vip *vip;

@@ -2,6 +2,7 @@
 
     generate("router", 2000, seed=1)       packets that reach every branch of examples/router from 2,000 on
     maps("router")                          the content of examples/router/maps.json, which they go with
+    settings("router")                      contents of global data that open the branches closed by default
     pcap("router")                          the content of examples/router/router.pcap
     fuzz_packets(packets, 5000, seed=1)     mutations of any packets
 
@@ -19,7 +20,7 @@ from traffic.cases import Case, mix
 from traffic.fuzz import fuzz_packets
 from traffic.tables import Maps
 
-__all__ = ["NAMES", "fuzz_packets", "generate", "maps", "pcap"]
+__all__ = ["NAMES", "fuzz_packets", "generate", "maps", "pcap", "settings"]
 
 Cases = Callable[[], Sequence[Case]]
 Sweep = Callable[[random.Random], list[bytes]]
@@ -37,6 +38,7 @@ _MAPS: dict[str, Callable[[], Maps]] = {
     "maglev": maglev.maps,
     "scanner": scanner.maps,
 }
+_SETTINGS: dict[str, Callable[[], list[Maps]]] = {"firewall": firewall.settings, "maglev": maglev.settings}
 NAMES = tuple(_TRAFFIC)
 
 PCAP_PACKETS = 60
@@ -54,6 +56,11 @@ def generate(name: str, count: int, seed: int) -> list[bytes]:
 def maps(name: str) -> Maps:
     """The tables that the example starts with, in the format of maps.json."""
     return _MAPS[name]()
+
+
+def settings(name: str) -> list[Maps]:
+    """Contents of global data, by section, each to be tried with `maps`: they open what the defaults close."""
+    return _SETTINGS[name]() if name in _SETTINGS else []
 
 
 def pcap(name: str) -> bytes:

@@ -42,6 +42,12 @@ def maps() -> Maps:
     }
 
 
+def settings() -> list[Maps]:
+    """The internal interface is the one that everything comes in on, and another one (all of it is spoofed)."""
+    network = u32(0x0A000000) + u32(0xFF000000)
+    return [{".rodata": [entry(u32(0), network + u32(ifindex))]} for ifindex in (1, 2)]
+
+
 def segment(flow: Flow, data: bytes = b"", flags: int = f.ACK, frag: int = f.DF, options: bytes = b"") -> bytes:
     """A frame of the flow, in the direction the flow is written."""
     src, dst, sport, dport, proto = flow

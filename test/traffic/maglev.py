@@ -32,9 +32,15 @@ VIPS = (
     Vip("10.200.1.2", 4433, f.UDP, 3, 0, (2, 4, 5)),
 )
 EMPTY = Vip("10.200.1.3", 80, f.TCP, 4, 0, ())  # no reals behind it
+STALE = Vip("10.200.1.3", 443, f.TCP, 5, 0, (64,))  # its ring points past the end of the reals
 BROKEN = Vip("10.200.1.4", 80, f.TCP, 8, 0, ())  # its number is past the end of every array
-# Clients whose connections are pinned from the start: to a real, to the one that is down, to an unused slot.
-PINNED = (("198.51.100.1", 4, VIPS[0]), ("198.51.100.2", DOWN, VIPS[0]), ("198.51.100.3", 60, VIPS[3]))
+# Clients whose connections are pinned from the start: to a real, to the one that is down, and to what is no real.
+PINNED = (
+    ("198.51.100.1", 4, VIPS[0]),
+    ("198.51.100.2", DOWN, VIPS[0]),
+    ("198.51.100.3", 60, VIPS[3]),
+    ("198.51.100.4", 64, VIPS[3]),
+)
 PINNED_PORT = 40000
 
 
@@ -60,16 +66,23 @@ def flow_key(src: str, vip: Vip) -> bytes:
 
 
 def maps() -> Maps:
-    rings = [(vip.num * RING_SIZE + slot, real) for vip in VIPS for slot, real in enumerate(maglev_ring(vip.reals))]
+    rings = [
+        (vip.num * RING_SIZE + slot, real) for vip in (*VIPS, STALE) for slot, real in enumerate(maglev_ring(vip.reals))
+    ]
     return {
         "vips": [
             entry(f.address(vip.addr) + be16(vip.port) + bytes([vip.proto, 0]), u32(vip.num) + u32(vip.flags))
-            for vip in (*VIPS, EMPTY, BROKEN)
+            for vip in (*VIPS, EMPTY, STALE, BROKEN)
         ],
         "connections": [entry(flow_key(src, vip), u32(real)) for src, real, vip in PINNED],
         "rings": [entry(u32(slot), u32(real)) for slot, real in rings],
         "reals": [entry(u32(num), f.address(addr) + u32(int(num == DOWN))) for num, addr in REALS.items()],
     }
+
+
+def settings() -> list[Maps]:
+    """Draining: connections are balanced, and none are pinned."""
+    return [{".bss": [entry(u32(0), u32(1))]}]
 
 
 def packet(
@@ -150,7 +163,7 @@ CASES = (
     Case(6, not_a_vip),
     Case(4, large),
     Case(3, lying_length),
-    Case(4, lambda rng: packet(rng, EMPTY)),
+    Case(4, lambda rng: packet(rng, rng.choice((EMPTY, STALE)))),
     Case(2, lambda rng: packet(rng, BROKEN)),
     Case(4, lambda rng: packet(rng, rng.choice(VIPS), frag=rng.choice((f.MF, f.MF | 100, 1, 0x1FFF)))),
     Case(2, lambda rng: packet(rng, rng.choice(VIPS), frag=rng.choice((0, 0x8000)))),
