@@ -20,7 +20,8 @@ from fsir.object.elf import (
     Section,
     Symbol,
 )
-from fsir.object.mapdefs import MapDef, is_legacy_section, read_map_defs
+from fsir.object.map_model import MapDef
+from fsir.object.map_read import is_legacy_section, read_map_defs
 
 _POINTER = 8
 _NUMBERS = (
