@@ -1,11 +1,11 @@
 """Entries of maps.json: keys and values in memory byte order of a little-endian machine, as hex."""
 
 import struct
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from traffic.frames import address
 
-Entry: TypeAlias = dict[str, str | int]
+Entry: TypeAlias = dict[str, Any]
 Maps: TypeAlias = dict[str, list[Entry]]
 
 
