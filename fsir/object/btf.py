@@ -357,12 +357,14 @@ class Btf:
         return min(max(size, 1), 8)
 
     def layout(self, type_id: int) -> list[Leaf]:
-        """The scalars of a type in declaration order, with names like ``a.b[2].c`` ('' for a scalar itself).
+        """The scalars of a type or variable in declaration order, named like ``a.b[2].c`` ('' for a scalar itself).
 
         Union members overlap, and so may bit fields, whose leaf is the bytes that they touch. An array
         that would make a list of more than 4096 leaves is one leaf, named as the array.
         """
         leaves: list[Leaf] = []
+        if self.types[type_id].kind is Kind.VAR:
+            type_id = self.target(type_id)
         self._flatten(type_id, 0, "", leaves, ())
         return leaves
 

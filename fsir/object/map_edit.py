@@ -20,7 +20,7 @@ from fsir.object.elf import (
     Section,
     Symbol,
 )
-from fsir.object.map_model import MapDef
+from fsir.object.map_model import PROG_ARRAY, MapDef
 from fsir.object.map_read import is_legacy_section, read_map_defs
 
 _POINTER = 8
@@ -54,10 +54,10 @@ def _define(obj: ElfObject, btf: Btf, new: MapDef, symbol: int, var: int) -> Non
         index = obj.add_section(Section(".maps", flags=SHF_WRITE | SHF_ALLOC, align=_POINTER))
     section = obj.sections[index]
     slots = max((i for i, _ in new.values), default=-1) + 1
-    struct, values_at = _struct(btf, new, slots)
+    struct, values_at = _struct(btf, new)
     data = bytearray(section.data)
     data += bytes(-len(data) % _POINTER)
-    new.section, new.offset, new.size = ".maps", len(data), btf.sizeof(struct)
+    new.section, new.offset, new.size = ".maps", len(data), btf.sizeof(struct) + slots * _POINTER
     section.data = bytes(data) + bytes(new.size)
     for slot, name in new.values:
         target = obj.symbol_index(name)
@@ -81,8 +81,9 @@ def _store(obj: ElfObject, btf: Btf, datasec: int, var: int, symbol: int) -> Non
         obj.add_reloc(index, Reloc(place, relocs[0].type, symbol))
 
 
-def _struct(btf: Btf, new: MapDef, slots: int) -> tuple[int, int]:
-    """The struct type that says what the map is, and where its ``values`` begin (its end if without)."""
+def _struct(btf: Btf, new: MapDef) -> tuple[int, int]:
+    """The struct type that says what the map is, and where its ``values`` begin (its end if without).
+    ``values`` has no length of its own: what the object puts there follows the struct."""
     members: list[tuple[str, int]] = []
     for name, attribute in _NUMBERS:
         typed = {"key_size": new.key_btf_id, "value_size": new.value_btf_id}.get(name, 0)
@@ -91,13 +92,12 @@ def _struct(btf: Btf, new: MapDef, slots: int) -> tuple[int, int]:
             members.append((name.removesuffix("_size"), btf.add_ptr(typed)))
         elif number or (name == "numa_node" and number is not None):
             members.append((name, btf.add_ptr(btf.add_array(btf.add_int("int", 4, signed=True), number))))
-    values_at = len(members) * _POINTER
-    holds_programs = new.type_name == "prog_array" and slots
-    if new.inner or holds_programs:
-        held = _struct(btf, new.inner, 0)[0] if new.inner else btf.add_func_proto(0, [])
-        members.append(("values", btf.add_array(btf.add_ptr(held), slots)))
+    size = len(members) * _POINTER
+    if new.inner or (new.type == PROG_ARRAY and new.values):
+        held = _struct(btf, new.inner)[0] if new.inner else btf.add_func_proto(0, [])
+        members.append(("values", btf.add_array(btf.add_ptr(held), 0)))
     placed = [(name, type_id, i * _POINTER) for i, (name, type_id) in enumerate(members)]
-    return btf.add_struct("", values_at + slots * _POINTER, placed), values_at
+    return btf.add_struct("", size, placed), size
 
 
 def modernise_maps(obj: ElfObject, btf: Btf) -> list[MapDef]:
