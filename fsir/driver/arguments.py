@@ -1,0 +1,86 @@
+"""The command line of `fs-opt`."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = """\
+Reads an eBPF object, IR text or C; runs passes; writes IR text, an object, C, P4, or a bundle.
+
+  fs-opt in.o -t elf -o out.o                                  the same bytes again
+  fs-opt in.o -p raise                                         what the program does to packets and maps
+  fs-opt in.o -p raise,optimize,lower-to-xdp -t elf -o out.o   optimised
+  fs-opt in.o -p 'raise,decompose{targets=xdp,af-xdp},share-maps,lower' -t bundle -o DIR
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; it imports nothing of the compiler, so that `--help` is quick."""
+    parser = argparse.ArgumentParser(
+        prog="fs-opt",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("input", metavar="IN", nargs="?", default="-", help=".o (ELF), .mlir or .c file; - (the default) is stdin")
+    add("-o", "--output", metavar="OUT", default="-", help="file, or directory for a bundle; - is stdout")
+    add(
+        "-p",
+        "--pass-pipeline",
+        metavar="P",
+        action="append",
+        default=[],
+        help="passes to run: 'a,b{x=1 y=2,3}' or 'builtin.module(a,func.func(b))'",
+    )
+    add("-t", "--target", metavar="TARGET", default="mlir", help="mlir (default), elf, c, p4, bundle; --list-targets")
+    add("--from", dest="format", choices=("mlir", "elf", "c"), help="what IN is, if name and contents do not tell")
+
+    group = parser.add_argument_group("finding out")
+    add = group.add_argument
+    add("--list-passes", metavar="all", nargs="?", const="own", choices=("own", "all"), help="names and summaries")
+    add("--list-targets", action="store_true", help="what -t can name")
+    add("--help-pass", metavar="NAME", help="what a pass does, its options, an example")
+    add("--version", action="store_true", help="versions of this program and of xDSL")
+
+    group = parser.add_argument_group("watching")
+    add = group.add_argument
+    add("--print-ir-before-all", action="store_true", help="the IR before each pass, to stderr")
+    add("--print-ir-after-all", action="store_true", help="the IR after each pass, to stderr")
+    add("--print-ir-before", metavar="NAMES", help="the IR before these passes (comma-separated)")
+    add("--print-ir-after", metavar="NAMES", help="the IR after these passes")
+    add("--timing", action="store_true", help="time per phase and pass, to stderr")
+    add(
+        "--verify-each",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="check structure, operations and dominance after each pass",
+    )
+    add("--no-fallback", action="store_true", help="fail where something would keep its original form")
+    add("--quiet", action="store_true", help="no remarks and warnings on stderr")
+    add("--debug", action="store_true", help="tracebacks with the errors")
+
+    group = parser.add_argument_group("printing")
+    add = group.add_argument
+    add("--print-op-generic", action="store_true", help="generic form for every operation")
+    add("--print-debuginfo", action="store_true", help="with locations")
+
+    group = parser.add_argument_group("testing and extending")
+    add = group.add_argument
+    add("--split-input-file", action="store_true", help="treat the parts between '// -----' lines as separate inputs")
+    add(
+        "--verify-diagnostics",
+        action="store_true",
+        help="check messages against '// expected-error@+1 {{text}}' comments",
+    )
+    add("--crash-reproducer", metavar="F", help="on failure write input IR and pipeline to F")
+    add("--run-reproducer", action="store_true", help="take pipeline and target from the head of IN")
+    add("--allow-unregistered-dialect", action="store_true", help="keep operations of unknown dialects")
+    add(
+        "--load-plugin",
+        metavar="MODULE_OR_FILE",
+        action="append",
+        default=[],
+        help="more dialects, passes, targets: a Python module or file that holds a xdsl.universe.Universe",
+    )
+    return parser

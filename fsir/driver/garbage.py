@@ -1,0 +1,23 @@
+"""Python's cyclic garbage collector, kept out of the way while very many objects come to stay."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No collections inside the block; what was made in it is exempt from later ones.
+
+    For loading modules and building IR: everything made there lives on, and each collection would walk all of it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,135 @@
+"""Reads what the user names: objects, IR text, C source, from files or stdin, into modules."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import FileLineColLoc, IntAttr, ModuleOp, StringAttr, UnknownLoc
+from xdsl.parser import Parser
+from xdsl.utils.exceptions import ParseError, VerifyException
+from xdsl.utils.lexer import Span
+
+from fsir.driver.errors import UsageError
+from fsir.driver.garbage import collector_paused
+
+if TYPE_CHECKING:
+    from xdsl.ir import Operation
+
+ELF_MAGIC = b"\x7fELF"
+SPLIT_MARKER = "// -----"
+STDIN = "-"
+FORMATS = {".mlir": "mlir", ".o": "elf", ".elf": "elf", ".c": "c"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input before it is a module. `format` is "mlir", "elf" or "c"."""
+
+    name: str
+    format: str
+    data: bytes
+
+    def text(self) -> str:
+        """The contents as text; raises `UsageError` where they are none."""
+        try:
+            return self.data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = self.data.count(b"\n", 0, error.start) + 1
+            raise UsageError(
+                f"line {line} is not UTF-8 text (byte {self.data[error.start]:#04x}); "
+                "IR text is .mlir, objects begin with the ELF magic"
+            ) from error
+
+    def chunks(self) -> list[Source]:
+        """The parts between `// -----` lines, each with the line numbers that it has in the whole."""
+        parts, start, lines = [], 0, self.text().splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            if line.strip().startswith(SPLIT_MARKER):
+                parts.append((start, lines[start:number]))
+                start = number + 1
+        parts.append((start, lines[start:]))
+        return [Source(self.name, self.format, ("\n" * at + "".join(part)).encode()) for at, part in parts]
+
+    def load(self, ctx: Context) -> ModuleOp:
+        """The module; `ParseError`, `ObjectError`, `UsageError` where the input does not give one."""
+        with collector_paused():
+            if self.format == "mlir":
+                return parse_text(ctx, self.text(), self.name)
+            if self.format == "c":
+                from fsir.driver.clang import compile_c
+
+                return import_elf(compile_c(Path(self.name)), self.name)
+            return import_elf(self.data, self.name)
+
+
+def read_source(name: str, format: str | None = None) -> Source:
+    """Read the file `name`, or stdin for "-". The format comes from the contents (ELF) and the suffix."""
+    data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+    shown = "<stdin>" if name == STDIN else name
+    if format is None:
+        format = "elf" if data.startswith(ELF_MAGIC) else FORMATS.get(Path(name).suffix)
+    if format is None:
+        if name != STDIN:
+            raise UsageError("cannot tell what this is: objects end in .o, IR text in .mlir, C in .c; or use --from")
+        format = "mlir"
+    if format == "c" and name == STDIN:
+        raise UsageError("C is read from a file only, so that its includes and line numbers mean something")
+    return Source(shown, format, data)
+
+
+def load_module(name: str, ctx: Context | None = None, format: str | None = None) -> ModuleOp:
+    """The verified module in the file `name` ("-" is stdin)."""
+    from fsir.analysis.verify import verify_module
+    from fsir.driver.context import make_context
+
+    module = read_source(name, format).load(ctx or make_context())
+    verify_module(module)
+    return module
+
+
+def import_elf(data: bytes, name: str) -> ModuleOp:
+    """The module of an object file."""
+    from fsir.object.importer import import_object
+
+    return import_object(data, name)
+
+
+def parse_text(ctx: Context, text: str, name: str) -> ModuleOp:
+    """The module of IR text; an operation without a `loc(...)` gets the position where it begins."""
+    if not text.strip() or all(line.strip()[:2] in ("", "//") for line in text.splitlines()):
+        return ModuleOp([])
+    parser = _LocatingParser(ctx, text, name)
+    try:
+        return parser.parse_module()
+    except ParseError:
+        raise
+    except (VerifyException, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        # Attributes that check themselves when they are made know nothing of the text.
+        span = Span(parser.pos, parser.pos, parser.lexer.input)
+        raise ParseError(span, f"{error} (just before here)") from error
+
+
+class _LocatingParser(Parser):
+    """xDSL's parser, which by itself keeps no positions."""
+
+    def __init__(self, ctx: Context, text: str, name: str) -> None:
+        super().__init__(ctx, text, name)
+        self._file = StringAttr(name)
+        self._line_starts = [0]
+        for line in text.split("\n"):
+            self._line_starts.append(self._line_starts[-1] + len(line) + 1)
+
+    def parse_operation(self) -> Operation:
+        """Parse one operation, and locate it."""
+        start = self.pos
+        op = super().parse_operation()
+        if isinstance(op.location, UnknownLoc):
+            line = bisect_right(self._line_starts, start)
+            column = start - self._line_starts[line - 1] + 1
+            op.location = FileLineColLoc(self._file, IntAttr(line), IntAttr(column))
+        return op

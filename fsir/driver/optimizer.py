@@ -1,0 +1,143 @@
+"""One run of `fs-opt`: read, verify, transform, emit, write."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.universe import Universe
+from xdsl.utils.arg_spec import ArgSpec
+
+from fsir.analysis.verify import verify_module
+from fsir.driver.context import make_context
+from fsir.driver.diagnostics import Diagnostics, collecting
+from fsir.driver.emitters import print_module
+from fsir.driver.errors import UsageError, describe
+from fsir.driver.expectations import mismatches
+from fsir.driver.inputs import SPLIT_MARKER, Source, read_source
+from fsir.driver.output import write_artifact
+from fsir.driver.pass_manager import PassManager, Watch
+from fsir.driver.pipeline import parse_pipeline, print_pipeline
+from fsir.driver.registry import PassRegistry
+from fsir.driver.reproducer import Reproducer, read_reproducer
+from fsir.driver.targets import Artifact, EmitOptions, TargetTable
+from fsir.driver.timing import Timer
+
+
+class Optimizer:
+    """Carries out the command line `args` with the plugins `universes`."""
+
+    def __init__(self, args: argparse.Namespace, universes: Sequence[tuple[str, Universe]]) -> None:
+        self.args = args
+        self.universes = universes
+        self.timer = Timer()
+        self.registry = PassRegistry(lambda: universes)
+
+    def run(self) -> int:
+        """The whole run; raises what goes wrong, and has written nothing then."""
+        args = self.args
+        source = read_source(args.input, args.format)
+        pipeline, target = ",".join(text for text in args.pass_pipeline if text.strip()), args.target
+        if args.run_reproducer:
+            pipeline, target = read_reproducer(source.text())
+        specs, target_spec = parse_pipeline(pipeline), _target_spec(target)
+        self._check_pipeline(specs)
+        if source.format != "mlir" and (args.split_input_file or args.verify_diagnostics):
+            raise UsageError("--split-input-file and --verify-diagnostics are for IR text")
+        try:
+            chunks = source.chunks() if args.split_input_file else [source]
+            results = [self._run_chunk(chunk, specs, target_spec) for chunk in chunks]
+            artifacts = [artifact for artifact in results if artifact is not None]
+            if len(artifacts) == len(results):
+                write_artifact(_joined(artifacts), args.output)
+        finally:
+            if args.timing:
+                print(self.timer.table(), file=sys.stderr)
+        return 0 if len(artifacts) == len(results) else 1
+
+    def _check_pipeline(self, specs: Sequence[ArgSpec]) -> None:
+        """Complain about unknown passes and options before anything costly is done."""
+        for spec in specs:
+            self.registry.build(spec)
+
+    def _run_chunk(self, source: Source, specs: Sequence[ArgSpec], target: ArgSpec) -> Artifact | None:
+        """The result of one input; None if its messages are not the expected ones."""
+        args = self.args
+        messages = Diagnostics(source.name, None if args.quiet else sys.stderr, args.no_fallback)
+        if not args.verify_diagnostics:
+            with collecting(messages):
+                return self._transform(source, specs, target)
+        messages.stream = None
+        artifact: Artifact = ""
+        with collecting(messages):
+            try:
+                artifact = self._transform(source, specs, target)
+            except Exception as error:
+                messages.emit(describe(error, source.name))
+        problems = mismatches(source.text(), source.name, messages.emitted)
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        return None if problems else artifact
+
+    def _transform(self, source: Source, specs: Sequence[ArgSpec], target: ArgSpec) -> Artifact:
+        args, timer = self.args, self.timer
+        ctx = make_context(self.universes, args.allow_unregistered_dialect)
+        manager = PassManager(ctx, self.registry, self._watch(), timer)
+        passes = manager.build(specs)
+        emit = TargetTable(ctx, lambda: self.universes).find(target.name)
+        options = EmitOptions(source.name, dict(target.parameters), args.print_op_generic, args.print_debuginfo)
+
+        with timer.measure("read"):
+            module = source.load(ctx)
+        with timer.measure("verify input"):
+            verify_module(module)
+        reproducer = self._reproducer(module, specs, target)
+        try:
+            manager.run(module, passes)
+            with timer.measure(f"emit {target.name}"):
+                return emit(module, options)
+        except Exception as error:
+            if reproducer is not None:
+                reproducer.write(Path(args.crash_reproducer), str(describe(error, source.name)))
+                error.add_note(f"the input and the pipeline are in {args.crash_reproducer}")
+            raise
+
+    def _watch(self) -> Watch:
+        args = self.args
+        return Watch(
+            args.verify_each,
+            _names(args.print_ir_before, args.print_ir_before_all),
+            _names(args.print_ir_after, args.print_ir_after_all),
+            args.print_op_generic,
+        )
+
+    def _reproducer(self, module: ModuleOp, specs: Sequence[ArgSpec], target: ArgSpec) -> Reproducer | None:
+        """What to write if the run fails from here on; the IR is printed now because passes change it."""
+        if self.args.crash_reproducer is None:
+            return None
+        text = print_module(module, generic=True, debuginfo=True)
+        return Reproducer(print_pipeline(specs), str(target), text)
+
+
+def _target_spec(text: str) -> ArgSpec:
+    specs = parse_pipeline(text)
+    if len(specs) != 1:
+        raise UsageError(f"-t takes one target, not '{text}'; --list-targets lists them")
+    return specs[0]
+
+
+def _names(names: str | None, every: bool) -> frozenset[str] | None:
+    return None if every else frozenset(filter(None, (name.strip() for name in (names or "").split(","))))
+
+
+def _joined(artifacts: Sequence[Artifact]) -> Artifact:
+    """The results of the parts of a split input, separated as the parts were."""
+    if len(artifacts) == 1:
+        return artifacts[0]
+    texts = [artifact for artifact in artifacts if isinstance(artifact, str)]
+    if len(texts) != len(artifacts):
+        raise UsageError("--split-input-file needs a target that is text")
+    return f"{SPLIT_MARKER}\n".join(texts)

@@ -1,0 +1,94 @@
+"""What `-t` can name.
+
+A target is a function `emit(module: ModuleOp, options: EmitOptions) -> str | bytes | Mapping[str, bytes]`,
+named here as "module:function" and imported when used. Text and bytes become the output file; a mapping
+(relative path → contents) becomes the output directory, which the driver writes in one step. Errors are
+raised (`fsir.driver.diagnostics.fail`, `ObjectError`), and then nothing is written.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fsir.driver.errors import UsageError
+from fsir.driver.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from xdsl.context import Context
+    from xdsl.dialects.builtin import ModuleOp
+    from xdsl.universe import Universe
+
+Artifact = str | bytes | Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class TargetEntry:
+    """`function` is "module:function"; `summary` is for the help."""
+
+    function: str
+    summary: str
+
+
+TARGETS: dict[str, TargetEntry] = {
+    "mlir": TargetEntry("fsir.driver.emitters:emit_mlir", "the IR as text"),
+    "elf": TargetEntry("fsir.driver.emitters:emit_elf", "a BPF object for any loader"),
+    "c": TargetEntry("fsir.backends.af_xdp.emit:emit", "C over libxdp for the AF_XDP part"),
+    "p4": TargetEntry("fsir.backends.p4.emit:emit", "P4_16 for the NIC part"),
+    "bundle": TargetEntry("fsir.backends.bundle:emit", "a directory: every part, manifest.json, placement.mlir"),
+}
+
+
+@dataclass(frozen=True)
+class EmitOptions:
+    """What a target may want to know besides the module."""
+
+    input_name: str = "<input>"
+    """The input as the user named it, for messages and comments."""
+    parameters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The target's own options: `-t name{key=value,value}`."""
+    print_op_generic: bool = False
+    print_debuginfo: bool = False
+
+
+class TargetTable:
+    """The project's targets, then those of `universes` (xDSL's and plugins')."""
+
+    def __init__(self, ctx: Context, universes: Callable[[], Iterable[tuple[str, Universe]]] = tuple) -> None:
+        self._ctx = ctx
+        self._universes = universes
+
+    def find(self, name: str) -> Callable[[ModuleOp, EmitOptions], Artifact]:
+        """The emitter of the target `name`. Raises `UsageError` with the targets there are."""
+        if name in TARGETS:
+            return _import(name, TARGETS[name].function)
+        foreign = {n: target for _, universe in self._universes() for n, target in universe.all_targets.items()}
+        if name not in foreign:
+            known = ", ".join(TARGETS)
+            raise UsageError(f"unknown target '{name}'{did_you_mean(name, [*TARGETS, *foreign])}; there are: {known}")
+
+        def emit(module: ModuleOp, options: EmitOptions) -> Artifact:
+            from io import StringIO
+
+            from xdsl.utils.arg_spec import ArgSpec
+
+            output = StringIO()
+            spec = ArgSpec(name, dict(options.parameters))
+            foreign[name]().from_spec(spec).emit(self._ctx, module, output)
+            return output.getvalue()
+
+        return emit
+
+
+def _import(name: str, function: str) -> Callable[[ModuleOp, EmitOptions], Artifact]:
+    module_name, _, attribute = function.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name and not module_name.startswith(f"{error.name}."):
+            raise
+        raise UsageError(f"the target '{name}' is not part of this installation ({module_name} is missing)") from error
+    emit: Callable[[ModuleOp, EmitOptions], Artifact] = getattr(module, attribute)
+    return emit
