@@ -6,7 +6,7 @@
     {"key", "values": [...]}  per-CPU maps: one value per possible CPU
     {"key", "ifindex"}        device maps, with "program" where an entry has one
     {"key", "qsize"}          CPU maps, with "program" likewise
-    {"key"}                   XSK maps: some socket is bound there
+    {"key", "socket"}         XSK maps, where the number means nothing: a socket is there
     {"key", "program"}        program arrays, by name
     {"key", "map": [...]}     maps of maps
     {"value"}                 queues, stacks, ring buffers, perf events: oldest first
@@ -62,7 +62,7 @@ class World:
     """What entries refer to by name, and what must stay open for them to exist."""
 
     programs: Mapping[str, int] = field(default_factory=dict)  # name: fd
-    xsk_keys: dict[str, set[bytes]] = field(default_factory=dict)  # map: occupied keys, unreadable in the kernel
+    occupied: dict[str, dict[bytes, int]] = field(default_factory=dict)  # XSK map: sockets, unreadable in the kernel
     sockets: list[socket.socket] = field(default_factory=list)
     events: dict[str, list[bytes]] = field(default_factory=dict)  # perf event array: what arrived
 
@@ -232,14 +232,15 @@ def _read_programs(fd: int, shape: Shape, world: World) -> list[Entry]:
 def _write_sockets(fd: int, shape: Shape, entries: list[Entry], world: World) -> None:
     """Each slot gets an unbound AF_XDP socket: enough for a redirect to it to be a test run's verdict."""
     for entry in entries:
+        number = _number(entry, "socket", shape)
         sock = socket.socket(AF_XDP, socket.SOCK_RAW)
         world.sockets.append(sock)
         _store(fd, shape, entry, sock.fileno().to_bytes(4, "little"))
-        world.xsk_keys.setdefault(shape.name, set()).add(_key(entry, shape))
+        world.occupied.setdefault(shape.name, {})[_key(entry, shape)] = number
 
 
 def _read_sockets(fd: int, shape: Shape, world: World) -> list[Entry]:
-    return [{"key": key.hex()} for key in world.xsk_keys.get(shape.name, ())]
+    return [{"key": key.hex(), "socket": number} for key, number in world.occupied.get(shape.name, {}).items()]
 
 
 # Maps of maps

@@ -11,6 +11,7 @@ exist in this thread's network namespace; `interfaces.private_interfaces` makes 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,11 +24,14 @@ from fsir.kernel.errors import KernelError
 from fsir.kernel.libbpf import Map, Object, Program
 from fsir.kernel.perf import PerfReader
 from fsir.kernel.uapi import MapType, ProgType, SkBuff, XdpMd
-from fsir.object.elf import ElfObject, read_elf
+from fsir.object.btf import Btf, load_btf
+from fsir.object.elf import ElfObject, read_elf, write_elf
+from fsir.object.map_read import is_legacy_section
+from fsir.object.mapdefs import modernise_maps
 
 ETH_HLEN = 14
 LOOPBACK = 1
-LEGACY_MAPS = "maps"  # section of struct bpf_map_def, which libbpf 1.x refuses
+LINEAR = mmap.PAGESIZE - 256 - 320  # less headroom and skb_shared_info: what a program without frags sees
 
 CONTEXTS: dict[ProgType, type[XdpMd] | type[SkBuff]] = {
     ProgType.XDP: XdpMd,
@@ -176,6 +180,11 @@ class KernelProgram:
             raise KernelError(f"a frame has at least {ETH_HLEN} bytes, this one {len(packet)}")
         ctx = self.ctx
         if isinstance(ctx, XdpMd):
+            if len(packet) > LINEAR and not self._program.sees_frags:
+                raise KernelError(
+                    f"a frame of {len(packet)} bytes is more than the {LINEAR} that a program without frags "
+                    "sees; use shorter frames, or the section 'xdp.frags'"
+                )
             ctx.data, ctx.data_end = len(meta), len(meta) + len(packet)
             ctx.ingress_ifindex, ctx.rx_queue_index = ifindex, rx_queue
         elif meta:
@@ -282,12 +291,12 @@ def shape(m: Map) -> Shape:
 
 
 def _for_libbpf(elf: bytes) -> bytes:
-    """The object with what libbpf 1.x no longer takes put in the form that it does."""
-    if read_elf(elf, "object").section_by_name(LEGACY_MAPS) is None:
+    """The object with what libbpf 1.x no longer takes, legacy map sections, put in the form that it does."""
+    parsed = read_elf(elf, "object")
+    if not any(is_legacy_section(section.name) for section in parsed.sections):
         return elf
-    from fsir.object.mapdefs import modernise_maps
-
-    return modernise_maps(elf)
+    modernise_maps(parsed, load_btf(parsed) or Btf())
+    return write_elf(parsed)
 
 
 def _choose(programs: list[Program], wanted: str | None) -> Program:

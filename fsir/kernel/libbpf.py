@@ -35,8 +35,6 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_program__set_type": (c_int, [c_void_p, c_int]),
     "bpf_program__set_expected_attach_type": (c_int, [c_void_p, c_int]),
     "bpf_program__expected_attach_type": (c_int, [c_void_p]),
-    "bpf_program__flags": (c_uint32, [c_void_p]),
-    "bpf_program__set_flags": (c_int, [c_void_p, c_uint32]),
     "bpf_program__set_autoload": (c_int, [c_void_p, c_bool]),
     "bpf_program__autoload": (c_bool, [c_void_p]),
     "bpf_program__fd": (c_int, [c_void_p]),
@@ -138,10 +136,10 @@ class Program:
         code = library().bpf_program__set_expected_attach_type(self.handle, attach_type)
         _check(code, f"cannot set the attach type of {self.name}")
 
-    def add_flags(self, flags: int) -> None:
-        lib = library()
-        code = lib.bpf_program__set_flags(self.handle, lib.bpf_program__flags(self.handle) | flags)
-        _check(code, f"cannot set the flags of {self.name}")
+    @property
+    def sees_frags(self) -> bool:
+        """May an XDP program get frames of several pages? libbpf goes by the section's name."""
+        return self.section.split("/")[0] == "xdp.frags"
 
     def set_autoload(self, wanted: bool) -> None:
         _check(library().bpf_program__set_autoload(self.handle, wanted), f"cannot set autoload of {self.name}")

@@ -10,12 +10,13 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fsir.kernel.availability import unavailable
+from fsir.kernel.interfaces import Namespace, VethEnd, veth_pair
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -82,3 +83,10 @@ def compile_c(tmp_path: Path) -> CompileC:
 def example() -> Callable[[str], bytes]:
     """`example(name)`: the object in examples/name."""
     return lambda name: (ROOT / "examples" / name / f"{name}.o").read_bytes()
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[VethEnd, VethEnd]]:
+    """The two ends of a veth pair, each in a namespace of its own."""
+    with Namespace() as near, Namespace() as far:
+        yield veth_pair(near, "near", far, "far")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fsir.kernel.engine import KernelProgram, current_cpu, on_cpu
+from fsir.kernel.engine import LINEAR, KernelProgram, current_cpu, on_cpu
 from fsir.kernel.errors import KernelError
 from fsir.kernel.syscalls import possible_cpus
 from fsir.kernel.uapi import ProgType, XdpVerdict
@@ -83,6 +83,26 @@ def test_frames_too_short_are_errors(compile_c: CompileC) -> None:
         assert program.run(FRAME[:14]).data == FRAME[:14]
         with pytest.raises(KernelError, match="at least 14 bytes"):
             program.run(FRAME[:13])
+
+
+def test_frames_longer_than_the_program_sees_are_errors(compile_c: CompileC) -> None:
+    with KernelProgram(compile_c(xdp("return data_end - data;"))) as program:
+        assert program.run(bytes(LINEAR)).verdict == LINEAR
+        with pytest.raises(KernelError, match=r"a frame of 5000 bytes is more than the"):
+            program.run(bytes(5000))
+    with KernelProgram(compile_c(xdp("").replace('"xdp"', '"xdp.frags"'))) as program:
+        assert program.run(bytes(5000)).data == bytes(5000)
+
+
+def test_legacy_map_definitions(compile_c: CompileC) -> None:
+    source = """
+    struct bpf_map_def { unsigned type, key_size, value_size, max_entries, map_flags; };
+    struct bpf_map_def SEC("maps") t = { BPF_MAP_TYPE_ARRAY, 4, 8, 2, 0 };
+    """
+    elf = compile_c(source + xdp("__u64 *v = bpf_map_lookup_elem(&t, &one); if (v) (*v)++;"))
+    with KernelProgram(elf, maps={"t": [{"key": u32(1), "value": u64(6)}]}) as program:
+        program.run(FRAME)
+        assert program.dump_maps()["t"] == [{"key": u32(1), "value": u64(7)}]
 
 
 def test_array_hash_and_internal_maps(compile_c: CompileC) -> None:
@@ -249,7 +269,7 @@ def test_device_cpu_and_socket_maps(compile_c: CompileC) -> None:
     contents = {
         "ports": [{"key": u32(1), "ifindex": 1}],
         "cpus": [{"key": u32(0), "qsize": 64}],
-        "sockets": [{"key": u32(2)}],
+        "sockets": [{"key": u32(2), "socket": 5}],
     }
     with KernelProgram(compile_c(source + xdp(body)), maps=contents) as program:
         assert program.dump_maps() == contents
