@@ -22,7 +22,6 @@ from fsir.object.errors import ObjectError
 _HEADER = struct.Struct("<HBBIIIII")
 _HEAD = struct.Struct("<III")
 _MAGIC = 0xEB9F
-_MAX_LEAVES = 4096
 
 
 class Kind(IntEnum):
@@ -344,17 +343,23 @@ class Btf:
             raise self.error(f"type {type_id} has {size:#x} bytes, more than BTF can say; damaged")
         return size
 
-    def alignof(self, type_id: int, _depth: int = 0) -> int:
+    def alignof(self, type_id: int) -> int:
         """Natural alignment in bytes, that of the most aligned member for structs and unions."""
-        if _depth > 64:
-            raise self.error(f"type {type_id} is nested too deep or in itself; damaged")
-        t = self.types[self.resolve(type_id)]
-        if t.kind is Kind.ARRAY:
-            return self.alignof(t.tail[0][0], _depth + 1)
-        if t.kind in (Kind.STRUCT, Kind.UNION):
-            return max((self.alignof(m[1], _depth + 1) for m in t.tail), default=1)
-        size = 8 if t.kind is Kind.PTR else t.size_or_type if t.kind in _SIZED else 1
-        return min(max(size, 1), 8)
+        seen: set[int] = set()
+        todo, largest = [type_id], 1
+        while todo:
+            type_id = self.resolve(todo.pop())
+            t = self.types[type_id]
+            if type_id in seen:
+                continue
+            seen.add(type_id)
+            if t.kind is Kind.ARRAY:
+                todo.append(t.tail[0][0])
+            elif t.kind in (Kind.STRUCT, Kind.UNION):
+                todo += [member[1] for member in t.tail]
+            elif t.kind in _SIZED or t.kind is Kind.PTR:
+                largest = max(largest, min(self.sizeof(type_id), 8))
+        return largest
 
     def layout(self, type_id: int) -> list[Leaf]:
         """The scalars of a type or variable in declaration order, named like ``a.b[2].c`` ('' for a scalar itself).
@@ -362,39 +367,9 @@ class Btf:
         Union members overlap, and so may bit fields, whose leaf is the bytes that they touch. An array
         that would make a list of more than 4096 leaves is one leaf, named as the array.
         """
-        leaves: list[Leaf] = []
-        if self.types[type_id].kind is Kind.VAR:
-            type_id = self.target(type_id)
-        self._flatten(type_id, 0, "", leaves, ())
-        return leaves
+        from fsir.object.btf_layout import Flattening
 
-    def _flatten(self, type_id: int, at: int, name: str, out: list[Leaf], inside: tuple[int, ...]) -> None:
-        type_id = self.resolve(type_id)
-        if type_id in inside or len(inside) > 64:
-            raise self.error(f"type {type_id} contains itself or is nested too deep; damaged")
-        inside = (*inside, type_id)
-        t = self.types[type_id]
-        if t.kind in (Kind.STRUCT, Kind.UNION):
-            for m in self.members(type_id):
-                path = f"{name}.{m.name}" if name and m.name else name or m.name
-                first, last = at + m.bit_offset // 8, at + (m.bit_offset + m.bits + 7) // 8
-                if m.bits:
-                    out.append(Leaf(first, last - first, path))
-                else:
-                    self._flatten(m.type_id, first, path, out, inside)
-        elif t.kind is Kind.ARRAY and t.tail[0][2]:
-            element, count = self.array(type_id)
-            size = self.sizeof(element)
-            before = len(out)
-            self._flatten(element, at, f"{name}[0]", out, inside)
-            if (len(out) - before) * count > _MAX_LEAVES - before:
-                del out[before:]
-                out.append(Leaf(at, size * count, name))
-            else:
-                for i in range(1, count):
-                    self._flatten(element, at + i * size, f"{name}[{i}]", out, inside)
-        elif t.kind is not Kind.ARRAY:
-            out.append(Leaf(at, self.sizeof(type_id), name))
+        return Flattening(self).of(self.target(type_id) if self.kind(type_id) is Kind.VAR else type_id)
 
     # --- extending ---
 
@@ -431,6 +406,11 @@ class Btf:
         """A struct from (name, type id, offset in **bytes**) of its members."""
         tail: list[tuple[int, ...]] = [(self.add_string(m), ty, offset * 8) for m, ty, offset in members]
         return self.add(Type(Kind.STRUCT, self.add_string(name), size, tail))
+
+    def add_enum64(self, name: str, values: list[tuple[str, int]]) -> int:
+        """An enumeration of unsigned 64-bit values (kernel and loaders since 2022)."""
+        tail: list[tuple[int, ...]] = [(self.add_string(n), v & 0xFFFFFFFF, v >> 32) for n, v in values]
+        return self.add(Type(Kind.ENUM64, self.add_string(name), 8, tail))
 
     def add_typedef(self, name: str, type_id: int) -> int:
         """A typedef."""

@@ -95,7 +95,7 @@ class BtfExt:
             [(c.section, (c.insn_off, c.type_id, c.access_str_off, c.kind), c.tail) for c in self.core_relos],
         )
         has_core = self.header_length >= _HEADER or bool(self.core_relos)
-        header_length = max(self.header_length, _HEADER) if has_core else _OLD_HEADER
+        header_length = (_HEADER if has_core else _OLD_HEADER) + len(self.header_tail)
         body = bytearray()
         head = bytearray(_PREFIX.pack(_MAGIC, 1, self.flags, header_length))
         places: list[tuple[int, str, int]] = []

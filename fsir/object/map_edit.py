@@ -24,6 +24,7 @@ from fsir.object.map_model import PROG_ARRAY, MapDef
 from fsir.object.map_read import is_legacy_section, read_map_defs
 
 _POINTER = 8
+_MAX_SLOTS = 1 << 20  # of initial values, which are 8 bytes each in the object
 _NUMBERS = (
     ("type", "type"), ("key_size", "key_size"), ("value_size", "value_size"),
     ("max_entries", "max_entries"), ("map_flags", "flags"), ("pinning", "pinning"),
@@ -54,6 +55,8 @@ def _define(obj: ElfObject, btf: Btf, new: MapDef, symbol: int, var: int) -> Non
         index = obj.add_section(Section(".maps", flags=SHF_WRITE | SHF_ALLOC, align=_POINTER))
     section = obj.sections[index]
     slots = max((i for i, _ in new.values), default=-1) + 1
+    if slots > min(new.max_entries, _MAX_SLOTS):
+        raise obj.error(f"map '{new.name}' of {new.max_entries} entries is to hold a value at {slots - 1}", ".maps")
     struct, values_at = _struct(btf, new)
     data = bytearray(section.data)
     data += bytes(-len(data) % _POINTER)
@@ -91,13 +94,20 @@ def _struct(btf: Btf, new: MapDef) -> tuple[int, int]:
         if typed:
             members.append((name.removesuffix("_size"), btf.add_ptr(typed)))
         elif number or (name == "numa_node" and number is not None):
-            members.append((name, btf.add_ptr(btf.add_array(btf.add_int("int", 4, signed=True), number))))
+            members.append((name, _number(btf, number)))
     size = len(members) * _POINTER
     if new.inner or (new.type == PROG_ARRAY and new.values):
         held = _struct(btf, new.inner)[0] if new.inner else btf.add_func_proto(0, [])
         members.append(("values", btf.add_array(btf.add_ptr(held), 0)))
     placed = [(name, type_id, i * _POINTER) for i, (name, type_id) in enumerate(members)]
     return btf.add_struct("", size, placed), size
+
+
+def _number(btf: Btf, number: int) -> int:
+    """A type that stands for a number, as ``__uint`` and (above 32 bits) ``__ulong`` make it."""
+    if number < 1 << 32:
+        return btf.add_ptr(btf.add_array(btf.add_int("int", 4, signed=True), number))
+    return btf.add_enum64("", [(f"__fs_{number:x}", number)])
 
 
 def modernise_maps(obj: ElfObject, btf: Btf) -> list[MapDef]:
