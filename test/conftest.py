@@ -1,1 +1,16 @@
 """Puts this folder on the path of every test, so that `import traffic` finds the traffic generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+KERNEL_TESTS = Path(__file__).parent / "kernel"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Kernel tests share interfaces, pinned maps and CPUs: one worker runs them all, one after the other."""
+    for item in items:
+        if KERNEL_TESTS in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("kernel"))

@@ -19,7 +19,7 @@ from fsir.driver.pipeline_pass import PipelinePass
 from fsir.driver.registry import PassEntry, PassRegistry, option_types
 from fsir.driver.targets import TARGETS
 
-TESTS = Path(__file__).resolve().parent.parent.parent / "test" / "filecheck" / "passes"
+TESTS = Path(__file__).resolve().parent.parent.parent / "test" / "filecheck"
 EXAMPLE_LINES = 40
 
 
@@ -107,12 +107,13 @@ def _literal(value: object) -> str:
 
 def _example(name: str) -> str:
     """The beginning of the pass's test, in a checkout."""
-    file = TESTS / f"{name}.mlir"
-    if not file.is_file():
+    file = next(iter(sorted(TESTS.rglob(f"{name}.mlir"))), None)
+    if file is None:
         return ""
     lines = file.read_text().split("// -----", 1)[0].strip().splitlines()
     kept = lines[:EXAMPLE_LINES] + (["…"] if len(lines) > EXAMPLE_LINES else [])
-    return f"Example (test/filecheck/passes/{name}.mlir):\n\n" + "\n".join(f"  {line}" for line in kept)
+    shown = file.relative_to(TESTS.parent.parent)
+    return f"Example ({shown}):\n\n" + "\n".join(f"  {line}".rstrip() for line in kept)
 
 
 def _origin(entry: PassEntry) -> str:
