@@ -278,7 +278,5 @@ class Memory:
         elif not len(region.buf):
             reason = "not memory"
         else:
-            reason = f"valid offsets are {region.lo} to {region.hi - 1}" if region.hi > region.lo else "it is empty"
-            if offset >= region.lo and offset + size > region.hi:
-                reason = f"it ends at {region.hi}"
+            reason = f"it ends at {region.hi}" if offset >= region.lo else f"it starts at {region.lo}"
         return MemoryFault(addr, size, f"{verb} of {size} bytes at {self.describe(addr)}: {reason}")
