@@ -14,56 +14,63 @@ from xdsl.dialects.builtin import (
     DictionaryAttr,
     IntAttr,
     StringAttr,
-    SymbolNameConstraint,
     SymbolRefAttr,
     UnitAttr,
 )
 from xdsl.ir import Dialect
-from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def, traits_def
-from xdsl.traits import SymbolOpInterface
+from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
 
 from fsir.dialects.ebpf.base import EbpfOp
 
 
 @irdl_op_definition
 class SectionOp(EbpfOp):
-    """A section of the object. `data` is hexadecimal (absent for code and for sections without content, whose `size` is
-    given); `relocs` lists `{offset, type, symbol, addend}`; numbers are those of the ELF section header."""
+    """A section of the object; its number is its position among the module's sections, from 1. `data` is hexadecimal
+    (absent for code, and for sections without content, whose `size` is given); `relocs` lists `{offset, type, symbol,
+    addend}`, `symbol` being the position of an `object.symbol`, from 1; the rest is the ELF section header. `elf_name`
+    is the name in the object where another section has it too."""
 
     name = "object.section"
-    FORMAT: ClassVar[tuple[str, ...]] = ("!sym_name", " type ", "#type", " flags ", "#flags", " align ", "#align")
-    sym_name = prop_def(SymbolNameConstraint())
+    FORMAT: ClassVar[tuple[str, ...]] = ("@section", " type ", "#type", " flags ", "#flags", " align ", "#align")
+    section = prop_def(StringAttr)
     elf_name = opt_prop_def(StringAttr)
     type = prop_def(IntAttr)
     flags = prop_def(IntAttr)
     align = prop_def(IntAttr)
     entsize = opt_prop_def(IntAttr)
     size = opt_prop_def(IntAttr)
-    link = opt_prop_def(SymbolRefAttr)
+    link = opt_prop_def(IntAttr)
+    info = opt_prop_def(IntAttr)
     data = opt_prop_def(StringAttr)
     relocs = opt_prop_def(ArrayAttr[DictionaryAttr])
     rela = opt_prop_def(UnitAttr)
-    traits = traits_def(SymbolOpInterface())
+    reloc_name = opt_prop_def(StringAttr)
+    reloc_flags = opt_prop_def(IntAttr)
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of a section with data."""
+        return bytes.fromhex(self.data.data) if self.data is not None else b""
 
 
 @irdl_op_definition
 class SymbolOp(EbpfOp):
-    """An entry of the symbol table that no function or map stands for. Its IR name is unique; `elf_name` is its name
-    in the object where that differs (section symbols have none). `section` is absent for undefined and absolute
-    symbols."""
+    """An entry of the symbol table, `""` for section symbols. `section` is the number of a section, 0 when undefined,
+    or a special number of ELF. Symbols of code have `func`, the function they lie in; `value` counts from its start."""
 
     name = "object.symbol"
-    FORMAT: ClassVar[tuple[str, ...]] = ("!sym_name", " value ", "#value", " size ", "#size")
-    sym_name = prop_def(SymbolNameConstraint())
-    elf_name = opt_prop_def(StringAttr)
-    section = opt_prop_def(SymbolRefAttr)
-    special = opt_prop_def(IntAttr)
+    FORMAT: ClassVar[tuple[str, ...]] = (
+        *("@symbol", " in ", "#section", " value ", "#value", " size ", "#size"),
+        *(" bind ", "#bind", " type ", "#type"),
+    )
+    symbol = prop_def(StringAttr)
+    section = prop_def(IntAttr)
     value = prop_def(IntAttr)
     size = prop_def(IntAttr)
     bind = prop_def(IntAttr)
     type = prop_def(IntAttr)
     visibility = opt_prop_def(IntAttr)
-    traits = traits_def(SymbolOpInterface())
+    func = opt_prop_def(SymbolRefAttr)
 
 
 OBJECT = Dialect("object", [SectionOp, SymbolOp])

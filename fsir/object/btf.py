@@ -380,18 +380,17 @@ class Btf:
 
     def add_int(self, name: str, size: int, *, signed: bool = False) -> int:
         """An integer of ``size`` bytes; an equal one is reused."""
-        new = Type(Kind.INT, self.add_string(name), size, [(signed << 24 | size * 8,)])
-        return self._reuse(new)
+        tail: list[tuple[int, ...]] = [(signed << 24 | size * 8,)]
+        found = self.find(Kind.INT, name)
+        if found is not None and self.types[found].size_or_type == size and self.types[found].tail == tail:
+            return found
+        return self.add(Type(Kind.INT, self.add_string(name), size, tail))
 
     def replace(self, type_id: int, new: Type) -> None:
         """Make something else of a type, whose id stays. What referred to it must bear the change."""
         self.types[type_id] = new
         self._index.clear()
         self._indexed = 1
-
-    def _reuse(self, new: Type) -> int:
-        found = self.find(new.kind, self.string(new.name_off))
-        return found if found is not None and self.types[found] == new else self.add(new)
 
     def add_ptr(self, type_id: int) -> int:
         """A pointer to a type (0: ``void *``)."""

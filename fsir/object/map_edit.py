@@ -88,8 +88,11 @@ def _struct(btf: Btf, new: MapDef) -> tuple[int, int]:
     """The struct type that says what the map is, and where its ``values`` begin (its end if without).
     ``values`` has no length of its own: what the object puts there follows the struct."""
     members: list[tuple[str, int]] = []
+    types = {"value_size": new.value_btf_id}
+    if new.value_btf_id:  # The kernel takes a key's type only together with a value's.
+        types["key_size"] = new.key_btf_id
     for name, attribute in _NUMBERS:
-        typed = {"key_size": new.key_btf_id, "value_size": new.value_btf_id}.get(name, 0)
+        typed = types.get(name, 0)
         number = getattr(new, attribute)
         if typed:
             members.append((name.removesuffix("_size"), btf.add_ptr(typed)))

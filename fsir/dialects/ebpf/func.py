@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Self
 
 from xdsl.dialects.builtin import (
-    ArrayAttr,
     DictionaryAttr,
     IntAttr,
     StringAttr,
@@ -23,8 +22,6 @@ from xdsl.utils.exceptions import VerifyException
 from fsir.dialects.ebpf.base import int_attr
 from fsir.dialects.ebpf.types import reg_index
 
-_SHOWN = ("sym_name", "section", "original")
-
 
 @irdl_op_definition
 class FuncOp(IRDLOperation):
@@ -33,7 +30,7 @@ class FuncOp(IRDLOperation):
     sym_name   its symbol; unnamed code of a section is called `section.N` and carries `anonymous`
     section    the ELF section that holds it; order within the section is the order in the module
     prog_type  the kernel's name of the program type (`xdp`, `sched_cls`, …); absent for subprograms
-    bind       symbol binding when not `global` (`local`, `weak`)
+    bind       ELF symbol binding when not global
     btf_func   BTF id of its FUNC type
     original   its machine code as imported, from the first pass that changed it on, for the fallback (see
                fsir/object/code.py)
@@ -45,12 +42,9 @@ class FuncOp(IRDLOperation):
     sym_name = prop_def(SymbolNameConstraint())
     section = prop_def(StringAttr)
     prog_type = opt_prop_def(StringAttr)
-    bind = opt_prop_def(StringAttr)
-    symbol_type = opt_prop_def(IntAttr)
-    visibility = opt_prop_def(IntAttr)
+    bind = opt_prop_def(IntAttr)
     btf_func = opt_prop_def(IntAttr)
     anonymous = opt_prop_def(UnitAttr)
-    args = opt_prop_def(ArrayAttr)
     original = opt_prop_def(DictionaryAttr)
     keep = opt_prop_def(StringAttr)
     body = region_def()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, cast
 
-from xdsl.dialects.builtin import DictionaryAttr, IntAttr, SymbolRefAttr
+from xdsl.dialects.builtin import DictionaryAttr, IntAttr, StringAttr, SymbolRefAttr
 from xdsl.ir import Attribute, Block, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
@@ -292,15 +292,15 @@ class CallOp(InsnOp):
 
 @irdl_op_definition
 class CallLocalOp(InsnOp):
-    """Call of another function of the object. `reloc` says how the object names the target: `none` (by distance),
-    `symbol`, or `section` (section symbol and addend)."""
+    """Call of another function of the object. `via` says how the object names the target: absent, by distance;
+    `symbol`; or `section`, by section symbol and addend."""
 
     name = "ebpf.call_local_form"
     FORMAT: ClassVar[tuple[str, ...]] = ("@callee", "*")
     args = var_operand_def()
     res = result_def()
     callee = prop_def(SymbolRefAttr)
-    reloc = opt_prop_def()
+    via = opt_prop_def(StringAttr)
     unused = opt_prop_def(DictionaryAttr)
 
 
@@ -316,6 +316,7 @@ class CallKfuncOp(InsnOp):
     imm = prop_def(IntAttr)
     off = opt_prop_def(IntAttr)
     callee = opt_prop_def(SymbolRefAttr)
+    via = opt_prop_def(StringAttr)
     pseudo = opt_prop_def(IntAttr)
     unused = opt_prop_def(DictionaryAttr)
 

@@ -25,18 +25,20 @@ from fsir.dialects.ebpf.base import BranchOp, EbpfOp
 
 @irdl_op_definition
 class LdSymOp(EbpfOp):
-    """`lddw` whose value the loader fills in: the address of a map, of a datum in a global-data section (at `imm` bytes
-    into it), of a function (`imm` as the object has it) or of a kernel symbol. `imm`, `imm_hi` and `pseudo` are the
-    instruction's fields as they stand in the object."""
+    """`lddw` whose value the loader fills in: the address of the map `sym`, of the byte at `offset` in the global-data
+    section `sym`, of the function `sym`, or of an undefined (kernel) symbol. `via` says how the object names it: by its
+    own `symbol`, by a `section` symbol and offset, or by the symbol of that name. `imm`, `imm_hi` and `pseudo` are the
+    instruction's fields in the object."""
 
     name = "ebpf.ld_sym"
     FORMAT: ClassVar[tuple[str, ...]] = ("@sym",)
     res = result_def()
     sym = prop_def(SymbolRefAttr)
+    offset = opt_prop_def(IntAttr)
+    via = opt_prop_def(StringAttr)
     imm = opt_prop_def(IntAttr)
     imm_hi = opt_prop_def(IntAttr)
     pseudo = opt_prop_def(IntAttr)
-    reloc_type = opt_prop_def(IntAttr)
     unused = opt_prop_def(DictionaryAttr)
     traits = traits_def(Pure())
 
@@ -105,9 +107,13 @@ class EndOp(EbpfOp):
 
 @irdl_op_definition
 class RawOp(EbpfOp):
-    """Eight bytes of code that decode to no instruction, in hexadecimal; kept as they are. A function with one is not
+    """Eight bytes of code that decode to no instruction, in hexadecimal; kept as they are, with the
+    relocation that patches them. A function with one is not
     understood: passes leave it alone."""
 
     name = "ebpf.raw"
     FORMAT: ClassVar[tuple[str, ...]] = ("@bytes",)
     bytes = prop_def(StringAttr)
+    sym = opt_prop_def(SymbolRefAttr)
+    via = opt_prop_def(StringAttr)
+    reloc_type = opt_prop_def(IntAttr)

@@ -1,0 +1,264 @@
+"""Module to ELF object: `export_object`, the inverse of the importer, for machine code (allocated functions)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from xdsl.dialects.builtin import DictionaryAttr, IntAttr, ModuleOp, StringAttr
+from xdsl.utils.exceptions import VerifyException
+
+from fsir import isa
+from fsir.dialects.ebpf import FuncOp
+from fsir.dialects.map import DeclOp
+from fsir.dialects.object import SectionOp, SymbolOp
+from fsir.object.btf import Btf, load_btf, store_btf
+from fsir.object.btf_ext import BtfExt, CoreRelo, FuncInfo, LineInfo, load_btf_ext, store_btf_ext
+from fsir.object.code import Code, Ref
+from fsir.object.elf import (
+    ElfObject,
+    Reloc,
+    Section,
+    Symbol,
+    write_elf,
+)
+from fsir.object.encode import encode
+from fsir.object.errors import ObjectError
+from fsir.object.map_model import MAP_TYPES
+from fsir.object.mapdefs import MapDef, add_btf_map
+
+
+def export_object(module: ModuleOp) -> bytes:
+    """The object of a module: code from its functions, everything else as it was imported, maps added by passes
+    appended. Raises ObjectError when a function is not machine code yet."""
+    return _Exporter(module).run()
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A function with its code and its place in its section."""
+
+    func: FuncOp
+    code: Code
+    start: int
+
+
+class _Exporter:
+    def __init__(self, module: ModuleOp) -> None:
+        ops = list(module.body.block.ops)
+        file = module.attributes.get("object.file")
+        self.obj = ElfObject(file.data if isinstance(file, StringAttr) else "")
+        flags = module.attributes.get("object.flags")
+        self.obj.flags = flags.data if isinstance(flags, IntAttr) else 0
+        self.funcs = [op for op in ops if isinstance(op, FuncOp)]
+        self.sections = [op for op in ops if isinstance(op, SectionOp)]
+        self.symbols = [op for op in ops if isinstance(op, SymbolOp)]
+        self.maps = [op for op in ops if isinstance(op, DeclOp)]
+        self.names = {op.section.data: number for number, op in enumerate(self.sections, 1)}
+        self.placed: dict[str, _Placed] = {}
+        self.section_of: dict[str, int] = {}
+        if stray := next((op for op in ops if op.name.startswith("placement.")), None):
+            raise self.error(f"a placed module ({stray.name}) is not one object; write a bundle (-t bundle)")
+
+    def error(self, message: str, section: str | None = None) -> ObjectError:
+        return ObjectError(message, self.obj.filename or None, section)
+
+    def run(self) -> bytes:
+        self.obj.sections += [self.section(op) for op in self.sections]
+        self.place_functions()
+        self.obj.symbols += [self.symbol(op) for op in self.symbols]
+        self.check_symbols()
+        for number, op in enumerate(self.sections, 1):
+            self.data_relocs(number, op)
+        btf = load_btf(self.obj)
+        for declaration in self.maps:
+            if declaration.section is None and declaration.template is None:
+                btf = self.add_map(declaration, btf)
+        self.write_code()
+        if btf is not None:
+            self.write_extension(btf)
+        return write_elf(self.obj)
+
+    # --- sections, functions, symbols --------------------------------------------------------------------------------
+
+    def section(self, op: SectionOp) -> Section:
+        return Section(
+            op.elf_name.data if op.elf_name is not None else op.section.data,
+            op.int_prop("type"),
+            op.int_prop("flags"),
+            op.int_prop("align"),
+            op.int_prop("entsize"),
+            op.content,
+            op.int_prop("link"),
+            op.int_prop("info"),
+            op.int_prop("size"),
+        )
+
+    def place_functions(self) -> None:
+        ends: dict[int, int] = {}
+        for func in self.funcs:
+            name = func.section.data
+            number = self.names.get(name)
+            if number is None:
+                raise self.error(f"function '{func.symbol}' is in a section that the module does not have", name)
+            try:
+                code = encode(func)
+            except VerifyException as e:
+                raise self.error(f"function '{func.symbol}' cannot be written: {e}", name) from e
+            start = ends.get(number, 0)
+            self.placed[func.symbol] = _Placed(func, code, start)
+            self.section_of[func.symbol] = number
+            ends[number] = start + len(code.data)
+
+    def symbol(self, op: SymbolOp) -> Symbol:
+        value, size = op.int_prop("value"), op.int_prop("size")
+        if op.func is not None:
+            placed = self.placed.get(op.func.root_reference.data)
+            if placed is None:
+                return Symbol(op.symbol.data, 0, 0, 0, op.int_prop("bind"), op.int_prop("type"))
+            if value == 0 and size:
+                size = len(placed.code.data)
+            value = placed.start + min(value, len(placed.code.data))
+        return Symbol(
+            op.symbol.data,
+            op.int_prop("section"),
+            value,
+            size,
+            op.int_prop("bind"),
+            op.int_prop("type"),
+            op.int_prop("visibility"),
+        )
+
+    def check_symbols(self) -> None:
+        """Every function that is not anonymous needs a symbol; passes that add functions need not write one."""
+        have = {op.func.root_reference.data for op in self.symbols if op.func is not None and not op.int_prop("value")}
+        for name, placed in self.placed.items():
+            if name not in have and placed.func.anonymous is None:
+                bind = placed.func.bind.data if isinstance(placed.func.bind, IntAttr) else 1
+                size = len(placed.code.data)
+                self.obj.add_symbol(Symbol(name, self.section_of[name], placed.start, size, bind, 2))
+
+    def data_relocs(self, number: int, op: SectionOp) -> None:
+        if op.rela is not None:
+            self.obj.rela.add(number)
+        if op.reloc_name is not None:
+            self.obj.reloc_headers[number] = (op.reloc_name.data, op.int_prop("reloc_flags"))
+        if op.relocs is not None:
+            self.obj.relocs[number] = [_reloc(r) for r in op.relocs]
+
+    # --- code --------------------------------------------------------------------------------------------------------
+
+    def write_code(self) -> None:
+        for name, placed in self.placed.items():
+            number = self.section_of[name]
+            data = bytearray(placed.code.data)
+            for offset, ref in placed.code.refs.items():
+                self.link(placed, number, data, offset, ref)
+            self.obj.sections[number].data = bytes(self.obj.sections[number].data) + bytes(data)
+        for relocs in self.obj.relocs.values():
+            relocs.sort(key=lambda r: r.offset)
+
+    def link(self, placed: _Placed, number: int, data: bytearray, offset: int, ref: Ref) -> None:
+        """Put the distance or section offset of what an instruction refers to into it, and make its relocation."""
+        target = self.placed.get(ref.target)
+        if target is not None:
+            is_call = data[offset] != isa.LDDW.code
+            if not ref.via:
+                if self.section_of[ref.target] != number:
+                    raise self.error(f"'{placed.func.symbol}' calls '{ref.target}' in another section by distance")
+                _set_imm(data, offset, (target.start - placed.start - offset) // isa.INSN_SIZE - 1)
+            elif ref.via == "section":
+                _set_imm(data, offset, target.start // isa.INSN_SIZE - 1 if is_call else target.start)
+        if ref.type:
+            reloc = Reloc(placed.start + offset, ref.type, self.symbol_for(ref, placed))
+            self.obj.relocs.setdefault(number, []).append(reloc)
+
+    def symbol_for(self, ref: Ref, placed: _Placed) -> int:
+        """The symbol table entry that a reference names."""
+        if ref.via == "section":
+            number = self.section_of.get(ref.target) or self.names.get(ref.target) or self.map_section(ref.target)
+            if number is not None:
+                return self.obj.section_symbol(number)
+        else:
+            index = self.obj.symbol_index(ref.via)
+            if index is not None:
+                return index
+        raise self.error(f"'{placed.func.symbol}' refers to '{ref.target}', which the module does not define")
+
+    def map_section(self, name: str) -> int | None:
+        for op in self.maps:
+            if op.sym_name.data == name and op.section is not None:
+                return self.names.get(op.section.data)
+        return None
+
+    # --- maps and BTF ------------------------------------------------------------------------------------------------
+
+    def add_map(self, op: DeclOp, btf: Btf | None) -> Btf:
+        btf = btf if btf is not None else Btf()
+        definition = MapDef(
+            op.sym_name.data,
+            type=MAP_TYPES.index(op.type.data),
+            key_size=op.int_prop("key_size"),
+            value_size=op.int_prop("value_size"),
+            max_entries=op.int_prop("max_entries"),
+            flags=op.int_prop("flags"),
+            pinning=op.int_prop("pinning"),
+        )
+        add_btf_map(self.obj, btf, definition)
+        return btf
+
+    def write_extension(self, btf: Btf) -> None:
+        """Rebuild `.BTF.ext` from what the functions carry. Source text is found again by file and line."""
+        old = load_btf_ext(self.obj, btf)
+        if old is None:
+            store_btf(self.obj, btf)
+            return
+        text: dict[tuple[str, int, int], tuple[int, int]] = {}
+        for line in old.line_info:
+            key = (btf.string(line.file_name_off), line.line, line.col)
+            text.setdefault(key, (line.file_name_off, line.line_off))
+        new = BtfExt([], [], [], old.record_sizes, old.flags, old.header_length, old.header_tail, old._section_offsets)
+        for name, placed in self.placed.items():
+            section = self.obj.sections[self.section_of[name]].name
+            self.extend(new, placed, section, btf, text)
+        order = {s.name: i for i, s in reversed(list(enumerate(self.obj.sections)))}
+        for records in (new.func_info, new.line_info, new.core_relos):
+            cast("list[FuncInfo]", records).sort(key=lambda r: (order[r.section], r.insn_off))
+        if not new.line_info:
+            new.record_sizes[1] = 0
+        store_btf_ext(self.obj, new, btf)
+        store_btf(self.obj, btf)
+
+    def extend(
+        self,
+        ext: BtfExt,
+        placed: _Placed,
+        section: str,
+        btf: Btf,
+        text: dict[tuple[str, int, int], tuple[int, int]],
+    ) -> None:
+        start, code = placed.start, placed.code
+        if placed.func.btf_func is not None:
+            ext.func_info.append(FuncInfo(section, start, placed.func.btf_func.data))
+        last: tuple[str, int, int] | None = None
+        places = list(code.lines.items())
+        if places and places[0][0] != 0:  # the kernel wants a line for the first instruction
+            places.insert(0, (0, places[0][1]))
+        for offset, place in places:
+            if place != last:
+                file_off, line_off = text.get(place) or (btf.add_string(place[0]), 0)
+                ext.line_info.append(LineInfo(section, start + offset, file_off, line_off, place[1], place[2]))
+                last = place
+        for offset, (type_id, access, kind) in code.cores.items():
+            ext.core_relos.append(CoreRelo(section, start + offset, type_id, btf.add_string(access), kind))
+
+
+def _reloc(attr: DictionaryAttr) -> Reloc:
+    def number(name: str) -> int:
+        return cast(IntAttr, attr.data[name]).data
+
+    return Reloc(number("offset"), number("type"), number("symbol"), number("addend"))
+
+
+def _set_imm(data: bytearray, offset: int, value: int) -> None:
+    data[offset + 4 : offset + 8] = (value & 0xFFFFFFFF).to_bytes(4, "little")
