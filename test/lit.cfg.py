@@ -9,6 +9,8 @@ from pathlib import Path
 
 import lit.formats
 
+from fsir.driver.clang import find_clang
+
 config.name = "Frankenstack"  # noqa: F821
 config.test_format = lit.formats.ShTest(execute_external=False)  # noqa: F821
 config.suffixes = [".mlir", ".test"]  # noqa: F821
@@ -28,4 +30,6 @@ config.substitutions += [  # noqa: F821
     ("%roundtrip", "fs-opt %s | fs-opt | filecheck %s && fs-opt %s --print-op-generic | fs-opt | filecheck %s"),
     ("%examples", str(Path(__file__).parent.parent / "examples")),
 ]
+if find_clang() is not None:
+    config.available_features.add("clang")  # noqa: F821
 config.recursiveExpansionLimit = 3  # noqa: F821

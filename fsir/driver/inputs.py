@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import FileLineColLoc, IntAttr, ModuleOp, StringAttr, UnknownLoc
+from xdsl.dialects.builtin import FileLineColLoc, IntAttr, LocationAttr, ModuleOp, StringAttr
 from xdsl.parser import Parser
 from xdsl.utils.exceptions import ParseError, VerifyException
 from xdsl.utils.lexer import Span
@@ -115,7 +115,7 @@ def parse_text(ctx: Context, text: str, name: str) -> ModuleOp:
 
 
 class _LocatingParser(Parser):
-    """xDSL's parser, which by itself keeps no positions."""
+    """xDSL's parser, which by itself keeps no positions. A written `loc(unknown)` stays unknown."""
 
     def __init__(self, ctx: Context, text: str, name: str) -> None:
         super().__init__(ctx, text, name)
@@ -123,12 +123,18 @@ class _LocatingParser(Parser):
         self._line_starts = [0]
         for line in text.split("\n"):
             self._line_starts.append(self._line_starts[-1] + len(line) + 1)
+        self._written: LocationAttr | None = None
+
+    def parse_optional_location(self) -> LocationAttr | None:
+        """Parse `loc(...)`, and remember it: for an operation this is the last thing that is parsed."""
+        self._written = super().parse_optional_location()
+        return self._written
 
     def parse_operation(self) -> Operation:
         """Parse one operation, and locate it."""
         start = self.pos
         op = super().parse_operation()
-        if isinstance(op.location, UnknownLoc):
+        if self._written is None:
             line = bisect_right(self._line_starts, start)
             column = start - self._line_starts[line - 1] + 1
             op.location = FileLineColLoc(self._file, IntAttr(line), IntAttr(column))

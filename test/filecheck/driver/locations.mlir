@@ -8,5 +8,7 @@ func.func @f() {
   "test.op"() : () -> ()
   // CHECK: "test.op"() : () -> () loc("prog.c":7:9)
   "test.op"() : () -> () loc("prog.c":7:9)
+  // CHECK: "test.op"() : () -> () loc(unknown)
+  "test.op"() : () -> () loc(unknown)
   func.return
 }
