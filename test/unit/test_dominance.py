@@ -56,8 +56,7 @@ def check(count: int, edges: Edges) -> None:
         frontier = {
             j
             for j in live
-            if any(j in edges.get(p, []) and b in dominators[p] for p in live)
-            and (b == j or b not in dominators[j])
+            if any(j in edges.get(p, []) and b in dominators[p] for p in live) and (b == j or b not in dominators[j])
         }
         got = [blocks.index(j) for j in tree.dominance_frontier(blocks[b])]
         assert set(got) == frontier and len(got) == len(frontier)
