@@ -54,6 +54,8 @@ def _define(obj: ElfObject, btf: Btf, new: MapDef, symbol: int, var: int) -> Non
     if index is None:
         index = obj.add_section(Section(".maps", flags=SHF_WRITE | SHF_ALLOC, align=_POINTER))
     section = obj.sections[index]
+    new.key_size = new.key_size or (btf.sizeof(new.key_btf_id) if new.key_btf_id else 0)
+    new.value_size = new.value_size or (btf.sizeof(new.value_btf_id) if new.value_btf_id else 0)
     slots = max((i for i, _ in new.values), default=-1) + 1
     if slots > min(new.max_entries, _MAX_SLOTS):
         raise obj.error(f"map '{new.name}' of {new.max_entries} entries is to hold a value at {slots - 1}", ".maps")
