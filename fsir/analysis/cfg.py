@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from xdsl.dialects import cf
 from xdsl.ir import Block, Operation, Region, SSAValue
 
+from fsir.analysis.dominance import DominatorTree
 from fsir.dialects.ebpf.base import SEGMENTS, BranchOp, segments
 
 
@@ -59,6 +60,19 @@ def predecessors(region: Region) -> dict[Block, list[tuple[Operation, int]]]:
             for index, successor in enumerate(terminator.successors):
                 result[successor].append((terminator, index))
     return result
+
+
+def erase_unreachable(region: Region) -> int:
+    """Erase the blocks that control cannot reach from the entry. Gives their number."""
+    tree = DominatorTree(region)
+    dead = [block for block in region.blocks if not tree.is_reachable(block)]
+    for block in dead:
+        for op in block.ops:
+            op.operands = []
+            op.successors = []
+    for block in dead:
+        region.erase_block(block)
+    return len(dead)
 
 
 def erase_block_arg(block: Block, index: int, incoming: Sequence[tuple[Operation, int]]) -> None:

@@ -141,6 +141,8 @@ class Helper:
     """Changes packet bytes in place; pointers stay valid."""
     acquires: bool
     """The result is a reference that must be released."""
+    variadic: bool
+    """Takes what the remaining argument registers hold, too."""
 
     @property
     def calls_back(self) -> bool:
@@ -198,6 +200,7 @@ PROPERTIES = (
     "reads_packet",
     "writes_packet",
     "acquires",
+    "variadic",
 )
 """The words for properties in a row of the table, in the order of the fields of `Helper`."""
 

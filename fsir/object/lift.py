@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import (
     FileLineColLoc,
     IntAttr,
     LocationAttr,
+    NameLoc,
     StringAttr,
     SymbolRefAttr,
     UnknownLoc,
@@ -162,7 +163,7 @@ def raw_region(code: Code, in_section: str) -> Region:
 def _location(code: Code, in_section: str, offset: int) -> LocationAttr:
     if (line := code.lines.get(offset)) is not None:
         return FileLineColLoc(StringAttr(line[0]), IntAttr(line[1]), IntAttr(line[2]))
-    return FileLineColLoc(StringAttr(in_section), IntAttr(0), IntAttr(offset)) if in_section else UnknownLoc()
+    return NameLoc(StringAttr(f"{in_section}+{offset:#x}"), UnknownLoc()) if in_section else UnknownLoc()
 
 
 class _Lifter:

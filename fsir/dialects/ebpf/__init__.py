@@ -34,7 +34,7 @@ from fsir.dialects.ebpf.insn import (
     jump,
 )
 from fsir.dialects.ebpf.pseudo import AllocaOp, CastOp, EndOp, FallthroughOp, FpOp, LdSymOp, RawOp, UndefOp
-from fsir.dialects.ebpf.types import UNALLOCATED, FramePointerType, RegType, WordType, is_word, reg, reg_index
+from fsir.dialects.ebpf.types import UNALLOCATED, FramePointerType, RegType, WordType, is_word, reg, reg_index, set_type
 
 EBPF = Dialect(
     "ebpf",
@@ -103,4 +103,5 @@ __all__ = [
     "jump",
     "reg",
     "reg_index",
+    "set_type",
 ]

@@ -70,7 +70,8 @@ class EbpfOp(IRDLOperation):
     def print(self, printer: Printer) -> None:
         operands = iter(self.fixed_operands())
         successors = iter(range(len(self.successors)))
-        printer.print_string(" ")
+        if self.FORMAT:
+            printer.print_string(" ")
         for token in self.FORMAT:
             self._print_token(printer, token, operands, successors)
         shown = {token[1:] + "_count" * (token[0] == "*") for token in self.FORMAT} | {SEGMENTS}

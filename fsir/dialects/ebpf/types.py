@@ -12,7 +12,7 @@ from functools import cache
 
 from xdsl.backend.register_type import RegisterType
 from xdsl.dialects.builtin import IntegerType
-from xdsl.ir import Attribute, ParametrizedAttribute, TypeAttribute
+from xdsl.ir import Attribute, ParametrizedAttribute, SSAValue, TypeAttribute
 from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -68,6 +68,12 @@ def reg_index(type_: Attribute) -> int | None:
 @cache
 def _index(type_: RegType) -> int:
     return _NAMES.index(type_.register_name.data)
+
+
+def set_type(value: SSAValue, type_: Attribute) -> None:
+    """Change the type of a value in place. (xDSL's own way makes a new value and rewrites every use: raising and
+    allocation change the type of every value of a function, and nothing else about it.)"""
+    value._type = type_
 
 
 def is_word(type_: Attribute) -> bool:
