@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from fsir.driver.pass_manager import PassManager, run_pipeline
 from fsir.driver.pipeline import parse_pipeline, print_pipeline
 from fsir.driver.pipeline_pass import PipelinePass
 from fsir.driver.registry import PassRegistry
+from fsir.driver.shell import guard
 from fsir.driver.timing import Timer
 from fsir.object.errors import ObjectError
 
@@ -204,3 +207,41 @@ def test_a_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None:
 def test_a_directory_does_not_go_to_stdout() -> None:
     with pytest.raises(UsageError, match="-o DIR"):
         write_artifact({}, "-")
+
+
+def test_the_shell_gets_a_line_and_a_status(capsys: pytest.CaptureFixture[str]) -> None:
+    def action(error: BaseException) -> int:
+        raise error
+
+    assert guard(lambda: 0, "in.o") == 0
+    assert guard(lambda: action(UsageError("say -o")), "in.o") == 1
+    assert guard(lambda: action(KeyboardInterrupt()), "in.o") == 130
+    assert capsys.readouterr().err == "in.o: error: say -o\ninterrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("PLUGIN = Universe(all_passes={'theirs': lambda: Theirs})", "theirs  [their-plugin] Do nothing.\n"),
+        ("raise RuntimeError('no luck')", "their-plugin' (theirs:PLUGIN) does not load: RuntimeError: no luck; repair"),
+        ("PLUGIN = 3", "the installed plugin 'their-plugin' (theirs:PLUGIN) is no xdsl.universe.Universe"),
+    ],
+)
+def test_installed_plugins_are_found_by_entry_point(tmp_path: Path, source: str, said: str) -> None:
+    head = "from xdsl.passes import ModulePass\nfrom xdsl.universe import Universe\n"
+    theirs = (
+        'class Theirs(ModulePass):\n    """Do nothing."""\n    name = "theirs"\n    def apply(self, ctx, op): pass\n'
+    )
+    (tmp_path / "theirs.py").write_text(head + theirs + source)
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[frankenstack.plugins]\ntheir-plugin = theirs:PLUGIN\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "fsir.tools.fs_opt", "--list-passes"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
