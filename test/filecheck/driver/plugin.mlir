@@ -8,7 +8,7 @@
 // RUN: not fs-opt %s --load-plugin json 2>&1 | filecheck %s --check-prefix NOPLUGIN
 
 // CHECK: plugin.hello
-// LIST: count-ops  [{{.*}}plugin.py] Count the operations of each function.
+// LIST: count-ops {{ *}}[{{.*}}plugin.py] Count the operations of each function.
 // HELP:      count-ops{limit=… strict=…}
 // HELP:      Says the number in a remark.
 // HELP:        limit   int, default 100
