@@ -120,7 +120,8 @@ def modernise_maps(obj: ElfObject, btf: Btf) -> list[MapDef]:
 
     Names, symbols and the relocations that use them stay; the legacy sections go. iproute2's pinning
     in the global directory becomes pinning by name (its per-object directory has no counterpart: such maps
-    are private); its program sections ``ID/KEY`` become initial values of the program array.
+    are private); its program sections ``ID/KEY`` become initial values of the program array. An iproute2
+    built without libbpf reads legacy sections only: leave them alone in what it is to load.
     """
     legacy = [m for m in read_map_defs(obj, btf) if m.legacy]
     sections = {i for i, s in enumerate(obj.sections) if is_legacy_section(s.name)}
@@ -128,7 +129,6 @@ def modernise_maps(obj: ElfObject, btf: Btf) -> list[MapDef]:
     symbols = {(s.shndx, s.name): i for i, s in enumerate(obj.symbols) if s.type != STT_SECTION}
     old_places = {(m.section, m.offset): m for m in legacy}
     moves = {place: symbols[obj.section_index(m.section) or 0, m.name] for place, m in old_places.items()}
-    # Maps that others hold or are made like come first: values name symbols, which exist all along.
     for new in legacy:
         symbol = symbols[obj.section_index(new.section) or 0, new.name]
         var = variables.get(new.name) or btf.add_var(new.name, 0)

@@ -16,8 +16,8 @@ PRELUDE = """
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
 #define SEC(name) __attribute__((section(name), used))
 #define __uint(name, value) int (*name)[value]
-#define __type(name, what) what *name
-#define __array(name, what) what *name[]
+#define __type(name, what) __typeof__(what) *name
+#define __array(name, what) __typeof__(what) *name[]
 struct xdp_md { u32 data, data_end, data_meta, ifindex, queue, egress; };
 static void *(*lookup)(void *, const void *) = (void *)1;
 static long (*tail_call)(void *, void *, u32) = (void *)12;
