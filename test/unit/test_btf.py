@@ -194,8 +194,8 @@ def test_instruction_info_rebuilt() -> None:
     store_btf_ext(obj, ext, btf)
     assert obj.relocs[index] == before
 
-    for f in [*ext.func_info, *ext.core_relos]:
-        f.insn_off += 8
+    ext.func_info[0].insn_off += 8
+    ext.core_relos[0].insn_off += 8
     path, text = btf.add_string("new.c"), btf.add_string("return 0;")
     ext.line_info = [LineInfo("xdp", 0, path, text, 3, 5), LineInfo(".text", 16, path, text, 2_000_000, 1023)]
     store_btf_ext(obj, ext, btf)
@@ -206,7 +206,7 @@ def test_instruction_info_rebuilt() -> None:
     assert got is not None
     assert (got.func_info, got.line_info, got.core_relos) == (ext.func_info, ext.line_info, ext.core_relos)
     places = [again.symbols[r.symbol].shndx for r in again.relocs[again.section_index(".BTF.ext") or 0]]
-    assert sorted(places) == sorted(again.section_index(s) for s in ("xdp", "xdp", ".text", "xdp"))
+    assert sorted(places) == sorted(again.section_index(s) or 0 for s in ("xdp", "xdp", ".text", "xdp"))
 
 
 def test_records_longer_than_known_are_kept() -> None:
@@ -221,8 +221,8 @@ def test_records_longer_than_known_are_kept() -> None:
 
 def loop(kind: Kind) -> Btf:
     btf = Btf()
-    tail: list[tuple[int, ...]] = {Kind.ARRAY: [(1, 1, 2)], Kind.STRUCT: [(0, 1, 0)]}.get(kind, [])
-    btf.add(Type(kind, 0, 0 if kind is Kind.ARRAY else 1, tail))
+    tails: dict[Kind, list[tuple[int, ...]]] = {Kind.ARRAY: [(1, 1, 2)], Kind.STRUCT: [(0, 1, 0)]}
+    btf.add(Type(kind, 0, 0 if kind is Kind.ARRAY else 1, tails.get(kind, [])))
     return Btf.parse(btf.to_bytes())
 
 

@@ -118,7 +118,7 @@ def shape(m: MapDef | None) -> tuple[object, ...] | None:
 def test_btf_maps() -> None:
     obj, btf, maps = opened(BTF_MAPS, "-g")
     assert btf is not None
-    slot = ("array", 4, 8, 7, 0, 0, None, 0, [], None)
+    slot: tuple[object, ...] = ("array", 4, 8, 7, 0, 0, None, 0, [], None)
     assert {name: shape(m) for name, m in maps.items() if not m.internal} == {
         "routes": ("lpm_trie", 8, 8, 0, 1, 1, None, 0, [], None),
         "socks": ("xskmap", 4, 4, 64, 0, 0, None, 0, [], None),
@@ -182,7 +182,7 @@ def test_legacy_maps(flags: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("flags", [("-g",), ()])
 def test_legacy_maps_of_iproute2(flags: tuple[str, ...]) -> None:
     _, _, maps = opened(LEGACY_IPROUTE2, *flags)
-    inner = ("array", 4, 4, 1, 0, 0, None, 0, [], None)
+    inner: tuple[object, ...] = ("array", 4, 4, 1, 0, 0, None, 0, [], None)
     assert {name: shape(m) for name, m in maps.items()} == {
         "counts": ("array", 4, 8, 4, 0, 1, None, 0, [], None),
         "jumps": ("prog_array", 4, 4, 8, 0, 0, None, 0, [(5, "five"), (7, "seven")], None),
