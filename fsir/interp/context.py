@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fsir.interp.memory import Memory, MemoryFault
-from fsir.interp.packet_buffer import PacketBuffer
+from fsir.interp.packet_buffer import ETH_HLEN, PacketBuffer
+
+ETH_P_IP, ETH_P_IPV6 = 0x0008, 0xDD86
+"""Values of `protocol`, which is in network byte order: htons(0x0800), htons(0x86dd)."""
 
 
 class Context(Protocol):
@@ -118,11 +121,18 @@ class SkbContext:
     def __init__(self, memory: Memory, packet: PacketBuffer):
         self.packet = packet
         self._buf = bytearray(_SKB_SIZE)
+        self.csum_level: int | None = None
+        """How many checksums were found right, less one; None is CHECKSUM_NONE."""
+        self.encapsulation = False
+        self.network_offset = ETH_HLEN
         self.addr = memory.alloc_handle("__sk_buff", self, self.load, self.store).base
 
     def reset(self) -> None:
         """All fields zero, for the next packet."""
         self._buf[:] = bytes(_SKB_SIZE)
+        self.csum_level = None
+        self.encapsulation = False
+        self.network_offset = ETH_HLEN
 
     def get(self, name: str) -> int:
         """The value of a field by name, as an integer whatever its size."""

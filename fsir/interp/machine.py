@@ -49,6 +49,15 @@ class Redirect:
     kind: Literal["device", "neighbour", "peer"] = "device"
 
 
+@dataclass
+class Timer:
+    """A `struct bpf_timer`: where it lives, and when and what it calls. Not running without `expires_ns`."""
+
+    map_addr: int
+    callback: int | None = None
+    expires_ns: int | None = None
+
+
 class Machine:
     """`hook` says which context programs get: `xdp` (struct xdp_md) or `skb` (struct __sk_buff).
 
@@ -78,6 +87,7 @@ class Machine:
         self.boot_offset_ns = 0
         self.tai_offset_ns = 37_000_000_000
         self.jiffies_hz = 250
+        self.seed = seed
         self.random = Random(seed)
         self.fib = Fib()
         self.log: list[str] = []
@@ -86,6 +96,9 @@ class Machine:
         self.helper_calls: Counter[int] = Counter()
         self.redirect: Redirect | None = None
         self.held_lock: int | None = None
+        self.timers: dict[int, Timer] = {}
+        """Timers of map values, by address."""
+        self.task_addr = self.memory.alloc_handle("task_struct").base
         self.tail_calls = 0
         self._stacks: list[Region] = []
         self._functions: dict[Callable[..., int], Region] = {}

@@ -66,12 +66,14 @@ class PerfEventArrayMap(Map):
         _check_descriptors(spec)
         return super().check(replace(spec, max_entries=spec.max_entries or ncpu), ncpu)
 
-    def output(self, index: int, data: bytes) -> int:
-        """Append a record to the event at `index`."""
+    def output(self, index: int, cpu: int, data: bytes) -> int:
+        """Append a record to the event at `index`, which must be that of the CPU the program runs on."""
         if index >= self.max_entries:
             return -E2BIG
         if index in self.closed:
             return -ENOENT
+        if index != cpu:
+            return -EOPNOTSUPP
         self.records.append(PerfRecord(index, data))
         return 0
 

@@ -110,10 +110,6 @@ class LpmTrieMap(Map):
         self.memory.retire(node.value)
         return 0
 
-    def for_each(self, cpu: int) -> Iterator[tuple[bytes, int]]:
-        for node in [node for level in self._nodes.values() for node in level.values()]:
-            yield node.key, node.value.base
-
     def items(self) -> Iterator[tuple[bytes, Value]]:
         for node in [node for level in self._nodes.values() for node in level.values()]:
             yield node.key, self.copy_out(node.value.base)

@@ -71,6 +71,7 @@ class RingBufMap(Map):
         if record is None:
             return 0
         record.region = self.memory.alloc(size, f"{self.name} record")
+        record.region.owner = self
         self._open[record.region.base] = record
         return record.region.base
 

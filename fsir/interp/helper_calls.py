@@ -1,0 +1,50 @@
+"""Helpers as the interpreter runs them: `call_of(number)`."""
+
+import importlib
+
+from fsir.interp.helper_base import CALLS, Call
+from fsir.interp.helpers import HELPERS
+from fsir.interp.machine import HelperError, Machine
+
+for _family in (
+    "callbacks",
+    "checksum",
+    "environment",
+    "fib",
+    "maps",
+    "memory",
+    "objects",
+    "output",
+    "redirect",
+    "rings",
+    "skb",
+    "skb_layout",
+    "sockets",
+    "syncookie",
+    "timer",
+    "xdp",
+):
+    importlib.import_module(f"fsir.interp.helper_{_family}")
+
+
+def call_of(number: int) -> Call:
+    """The implementation of a helper: `call(machine, r1, r2, r3, r4, r5)` returns a word.
+
+    For one that is not interpreted, a function that raises HelperError when the program gets there.
+    """
+    return CALLS.get(number) or _refusal(number)
+
+
+def is_interpreted(number: int) -> bool:
+    """Whether the interpreter can run this helper."""
+    return number in CALLS
+
+
+def _refusal(number: int) -> Call:
+    prototype = HELPERS.get(number)
+    what = f"bpf_{prototype.name} (helper {number})" if prototype else f"helper {number}, which no kernel has,"
+
+    def refuse(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+        raise HelperError(f"{what} is not interpreted; run the program with --engine kernel")
+
+    return refuse
