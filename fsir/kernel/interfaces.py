@@ -26,7 +26,7 @@ CLONE_NEWNET = 0x40000000
 OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
 
 SIOCETHTOOL = 0x8946
-ETHTOOL_SGRO = 0x2C
+ETHTOOL_GGRO, ETHTOOL_SGRO = 0x2B, 0x2C
 
 
 @cache
@@ -121,22 +121,30 @@ def private_interfaces(queues: Mapping[int, int]) -> Iterator[Namespace]:
         yield namespace
 
 
-def set_gro(interface: str, on: bool) -> None:
-    """Generic receive offload of an interface in this thread's namespace.
+def set_gro(interface: str, on: bool) -> bool:
+    """Switch generic receive offload of an interface in this thread's namespace; returns how it was.
 
-    A veth end receives frames that XDP transmits or redirects to its peer only if it has GRO or an XDP program.
+    A veth end receives what XDP redirects to its peer only if it has GRO or an XDP program. GRO merges segments of
+    one TCP flow into frames that nobody sent.
     """
-    value = array.array("B", struct.pack("=II", ETHTOOL_SGRO, int(on)))
-    request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        try:
-            fcntl.ioctl(control, SIOCETHTOOL, request)
-        except OSError as refused:
-            raise KernelError(f"cannot set GRO of {interface}", refused.errno or 0) from refused
+        before = _ethtool(control, interface, ETHTOOL_GGRO, 0)
+        _ethtool(control, interface, ETHTOOL_SGRO, int(on))
+    return bool(before)
 
 
-class VethEnd:
-    """One end of a veth pair: its name, its number, and the namespace it is in."""
+def _ethtool(control: socket.socket, interface: str, command: int, value: int) -> int:
+    data = array.array("I", (command, value))
+    request = struct.pack("16sP", interface.encode(), data.buffer_info()[0])
+    try:
+        fcntl.ioctl(control, SIOCETHTOOL, request)
+    except OSError as refused:
+        raise KernelError(f"cannot ask or set the offloads of {interface}", refused.errno or 0) from refused
+    return data[1]
+
+
+class Interface:
+    """A network interface: its name, its number, and the namespace it is in."""
 
     def __init__(self, namespace: Namespace, name: str) -> None:
         self.namespace = namespace
@@ -147,7 +155,7 @@ class VethEnd:
 
 def veth_pair(
     left: Namespace, left_name: str, right: Namespace, right_name: str, *, queues: int = 1, mtu: int = 1500
-) -> tuple[VethEnd, VethEnd]:
+) -> tuple[Interface, Interface]:
     """Two connected interfaces, up and with GRO, in one or two namespaces. They go with their namespaces."""
     size = f"numrxqueues {queues} numtxqueues {queues} mtu {mtu}"
     with left.entered():
@@ -160,4 +168,4 @@ def veth_pair(
     with right.entered():
         ip("link", "set", "dev", right_name, "up")
         set_gro(right_name, True)
-    return VethEnd(left, left_name), VethEnd(right, right_name)
+    return Interface(left, left_name), Interface(right, right_name)

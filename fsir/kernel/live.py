@@ -20,7 +20,7 @@ from enum import IntFlag
 from typing import Self
 
 from fsir.kernel.errors import KernelError
-from fsir.kernel.interfaces import VethEnd
+from fsir.kernel.interfaces import Interface, set_gro
 from fsir.kernel.libbpf import library, take_messages
 from fsir.kernel.syscalls import prog_load
 from fsir.kernel.tiny import verdict_program
@@ -45,27 +45,30 @@ class XdpMode(IntFlag):
 
 
 @contextmanager
-def attached(end: VethEnd, prog_fd: int, mode: XdpMode = XdpMode.NATIVE) -> Iterator[None]:
-    """An XDP program is on the interface within the block."""
+def attached(end: Interface, prog_fd: int, mode: XdpMode = XdpMode.NATIVE) -> Iterator[None]:
+    """An XDP program is on the interface within the block. GRO is off meanwhile: frames stay as they are."""
     lib = library()
     with end.namespace.entered():  # libbpf's netlink socket is made in the thread's namespace
         code: int = lib.bpf_xdp_attach(end.ifindex, prog_fd, int(mode), None)
-    if code:
-        raise KernelError(f"cannot attach the program to {end.name}", -code, take_messages())
+        if code:
+            raise KernelError(f"cannot attach the program to {end.name}", -code, take_messages())
+        gro = set_gro(end.name, False)
     try:
         yield
     finally:
         with end.namespace.entered():
+            set_gro(end.name, gro)
             code = lib.bpf_xdp_detach(end.ifindex, int(mode), None)
         if code:
             raise KernelError(f"cannot detach the program from {end.name}", -code, take_messages())
 
 
 @contextmanager
-def receiving(end: VethEnd) -> Iterator[None]:
+def receiving(end: Interface) -> Iterator[None]:
     """A program that passes everything is on the interface within the block.
 
-    What a veth's peer sends by XDP_TX arrives only so; for what it is sent by a redirect, GRO is enough.
+    What a veth's peer sends by XDP_TX arrives only so; for what is redirected to the peer, GRO is enough, but
+    merges segments of TCP flows.
     """
     prog_fd, _ = prog_load(verdict_program(XdpVerdict.PASS), name="receiving")
     try:
@@ -75,14 +78,14 @@ def receiving(end: VethEnd) -> Iterator[None]:
         os.close(prog_fd)
 
 
-def _raw_socket(end: VethEnd, protocol: int) -> socket.socket:
+def _raw_socket(end: Interface, protocol: int) -> socket.socket:
     with end.namespace.entered():
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
         sock.bind((end.name, protocol))
     return sock
 
 
-def send(end: VethEnd, frames: Iterable[bytes]) -> int:
+def send(end: Interface, frames: Iterable[bytes]) -> int:
     """Send out of `end`, so that the peer receives: how many. Each is processed before the next is sent, unless a
     busy receiver defers it."""
     count = 0
@@ -97,9 +100,10 @@ class Capture:
     """All frames that `end` receives and that its XDP program, if any, passes; not those sent out of it.
 
     VLAN tags that the kernel keeps beside the frame are put back. Losing a frame for lack of room is an error.
+    Where a program is attached, or `receiving` is used, frames come as they were sent, never merged.
     """
 
-    def __init__(self, end: VethEnd) -> None:
+    def __init__(self, end: Interface) -> None:
         self._name = end.name
         self._socket = _raw_socket(end, ETH_P_ALL)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)

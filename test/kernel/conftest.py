@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fsir.kernel.availability import unavailable
-from fsir.kernel.interfaces import Namespace, VethEnd, veth_pair
+from fsir.kernel.interfaces import Interface, Namespace, veth_pair
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -86,7 +86,7 @@ def example() -> Callable[[str], bytes]:
 
 
 @pytest.fixture
-def wire() -> Iterator[tuple[VethEnd, VethEnd]]:
+def wire() -> Iterator[tuple[Interface, Interface]]:
     """The two ends of a veth pair, each in a namespace of its own."""
     with Namespace() as near, Namespace() as far:
         yield veth_pair(near, "near", far, "far")

@@ -10,13 +10,15 @@ import pytest
 
 from fsir.kernel.engine import KernelProgram
 from fsir.kernel.errors import KernelError
-from fsir.kernel.interfaces import Namespace, VethEnd, ip, private_interfaces, veth_pair
+from fsir.kernel.interfaces import Interface, Namespace, ip, private_interfaces, veth_pair
 from fsir.kernel.live import Capture, attached, receiving, send
-from fsir.kernel.reentry import Reentry
+from fsir.kernel.reentry import Reentry, flood
+from fsir.kernel.syscalls import prog_load
+from fsir.kernel.tiny import verdict_program
 from fsir.kernel.uapi import XdpVerdict
 
 CompileC = Callable[..., bytes]
-Wire = tuple[VethEnd, VethEnd]
+Wire = tuple[Interface, Interface]
 
 COUNT = 2000
 ADDRESSES = bytes.fromhex("020000000001 020000000002")
@@ -76,6 +78,39 @@ def test_attached_program_decides_per_frame(compile_c: CompileC, wire: Wire) -> 
         assert up.take(COUNT) == sent  # detached again
 
 
+def ipv4_checksum(header: bytes) -> bytes:
+    total = sum(int.from_bytes(header[i : i + 2], "big") for i in range(0, len(header), 2))
+    return (~(total % 0xFFFF) & 0xFFFF).to_bytes(2, "big")
+
+
+def ipv4(protocol: int, payload: bytes) -> bytes:
+    """A packet from 192.0.2.2 to 192.0.2.1."""
+    head = bytes.fromhex("4500") + (20 + len(payload)).to_bytes(2, "big") + bytes.fromhex("0000 4000 40")
+    addresses = socket.inet_aton("192.0.2.2") + socket.inet_aton("192.0.2.1")
+    check = ipv4_checksum(head + bytes([protocol]) + addresses)
+    return head + bytes([protocol]) + check + addresses + payload
+
+
+def tcp_flow(count: int) -> list[bytes]:
+    """Segments with right checksums that follow each other: what receive offload merges."""
+    segments = []
+    for i in range(count):
+        head = bytes.fromhex("1770 1b58") + (1000 * i).to_bytes(4, "big") + bytes.fromhex("00000001 5010 ffff")
+        pseudo = socket.inet_aton("192.0.2.2") + socket.inet_aton("192.0.2.1") + bytes([0, 6, 1020 >> 8, 1020 & 255])
+        check = ipv4_checksum(pseudo + head + bytes(2) + bytes(1000))
+        segments.append(ADDRESSES + b"\x08\0" + ipv4(6, head + check + bytes(2) + bytes(1000)))
+    return segments
+
+
+def test_segments_of_a_flow_are_not_merged(wire: Wire) -> None:
+    near, far = wire
+    with receiving(far), Capture(far) as arriving, Reentry(near) as reentry:
+        send(near, tcp_flow(64))
+        assert arriving.take(64) == tcp_flow(64)
+        reentry.put(tcp_flow(64), XdpVerdict.TX)
+        assert arriving.take(64) == tcp_flow(64)
+
+
 def test_redirect_map_sends_between_interfaces(compile_c: CompileC) -> None:
     source = """
     struct { __uint(type, BPF_MAP_TYPE_DEVMAP); __type(key, __u32); __type(value, __u32); __uint(max_entries, 4); }
@@ -102,8 +137,26 @@ def test_pass_reenters_the_stack(wire: Wire) -> None:
     with Reentry(near) as reentry, Capture(near) as up:
         assert reentry.put(frames()) == COUNT
         assert up.take(COUNT) == frames()
-        reentry.flood(frames(1)[0], 1000)
-        assert up.take(1000) == frames(1) * 1000
+
+
+def test_flood(wire: Wire) -> None:
+    near, far = wire
+    frame = frames(1)[0]
+    prog_fd, _ = prog_load(verdict_program(XdpVerdict.TX))
+    with Capture(far) as arriving:
+        flood(near, frame, 1000, prog_fd)
+        assert arriving.take(1000) == [frame] * 1000
+    os.close(prog_fd)
+
+
+def test_each_frame_reenters_with_its_own_verdict(wire: Wire) -> None:
+    near, far = wire
+    ways = (XdpVerdict.PASS, XdpVerdict.TX, XdpVerdict.DROP)
+    with Reentry(near) as reentry, Capture(near) as up, Capture(far) as out:
+        assert reentry.put_each((frame, ways[i % 3], 0) for i, frame in enumerate(frames())) == COUNT
+        assert up.take(len(frames()[0::3])) == frames()[0::3]
+        assert out.take(len(frames()[1::3])) == frames()[1::3]
+        assert up.pending() == [] and out.pending() == []
 
 
 def test_pass_reaches_a_socket(wire: Wire) -> None:
@@ -115,13 +168,8 @@ def test_pass_reaches_a_socket(wire: Wire) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("192.0.2.1", 7000))
     payload = b"hello"
-    udp = (6000).to_bytes(2, "big") + (7000).to_bytes(2, "big") + (8 + len(payload)).to_bytes(2, "big") + bytes(2)
-    header = bytearray.fromhex("4500") + (28 + len(payload)).to_bytes(2, "big") + bytes.fromhex("00000000 4011 0000")
-    header += socket.inet_aton("192.0.2.2") + socket.inet_aton("192.0.2.1")
-    total = sum(int.from_bytes(header[i : i + 2], "big") for i in range(0, 20, 2))
-    total = (total & 0xFFFF) + (total >> 16)
-    header[10:12] = (~total & 0xFFFF).to_bytes(2, "big")
-    frame = bytes.fromhex(mac.replace(":", "")) + ADDRESSES[6:] + b"\x08\0" + bytes(header) + udp + payload
+    udp = bytes.fromhex("1770 1b58") + (8 + len(payload)).to_bytes(2, "big") + bytes(2)
+    frame = bytes.fromhex(mac.replace(":", "")) + ADDRESSES[6:] + b"\x08\0" + ipv4(17, udp + payload)
     with sock, Reentry(near) as reentry:
         reentry.put([frame])
         sock.settimeout(10)
@@ -130,20 +178,21 @@ def test_pass_reaches_a_socket(wire: Wire) -> None:
 
 def test_tx_and_redirect_leave_by_the_interface(wire: Wire) -> None:
     near, far = wire
-    with Capture(far) as arriving:
-        with Reentry(near, XdpVerdict.TX) as tx:
-            tx.put(frames())
+    other, _ = veth_pair(near.namespace, "other", far.namespace, "unused")
+    with Capture(far) as arriving, Reentry(near) as here, Reentry(other) as there:
+        here.put(frames(), XdpVerdict.TX)
         assert arriving.take(COUNT) == frames()
-        other, _ = veth_pair(near.namespace, "other", far.namespace, "unused")
-        with Reentry(other, XdpVerdict.REDIRECT, near) as redirect:
-            redirect.put(frames())
+        there.put(frames(), XdpVerdict.REDIRECT, near)
         assert arriving.take(COUNT) == frames()
         assert arriving.pending() == []
+        with pytest.raises(ValueError, match="needs a target"):
+            there.put(frames(), XdpVerdict.REDIRECT)
 
 
-def test_reentry_of_an_impossible_frame_is_an_error(wire: Wire) -> None:
-    with Reentry(wire[0]) as reentry, pytest.raises(KernelError, match="frame of 13 bytes into near"):
-        reentry.put([bytes(13)])
+@pytest.mark.parametrize(("length", "message"), [(13, "this one 13"), (3521, "this one 3521"), (3520, "too long")])
+def test_frames_that_cannot_reenter_are_errors(wire: Wire, length: int, message: str) -> None:
+    with Reentry(wire[0]) as reentry, pytest.raises(KernelError, match=message):
+        reentry.put([bytes(length)])
 
 
 def test_private_interfaces_give_test_runs_their_world(compile_c: CompileC) -> None:

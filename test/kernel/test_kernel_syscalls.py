@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,8 @@ import pytest
 from fsir.kernel import syscalls
 from fsir.kernel.errors import KernelError
 from fsir.kernel.libbpf import Object
-from fsir.kernel.tiny import verdict_program
+from fsir.kernel.tiny import insn, verdict_program
 from fsir.kernel.uapi import MapType, ProgType, UpdateFlag, XdpVerdict
-
-
-def insn(opcode: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
-    return struct.pack("<BBhi", opcode, src << 4 | dst, off, imm)
-
 
 EXIT = insn(0x95)
 LOOKUP = (
