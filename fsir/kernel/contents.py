@@ -83,6 +83,13 @@ class World:
         self.sockets.clear()
 
 
+def interfaces_in(maps: Contents) -> set[int]:
+    """The interfaces that entries name; they must exist where the maps are filled."""
+    entries = [entry for found in maps.values() for entry in found]
+    nested = [interfaces_in({"": entry["map"]}) for entry in entries if isinstance(entry.get("map"), list)]
+    return {entry["ifindex"] for entry in entries if isinstance(entry.get("ifindex"), int)}.union(*nested)
+
+
 def write_map(fd: int, shape: Shape, entries: list[Entry], world: World) -> None:
     """Store `entries` in an existing map. Entries already there stay, unless a key is the same."""
     writer = WRITERS.get(shape.type)

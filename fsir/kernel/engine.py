@@ -62,6 +62,7 @@ class KernelProgram:
     - `rodata` sets read-only variables by name, or a whole section (`.rodata`); values are bytes in memory order.
     - `maps` fills maps: see `contents`.
     - `shared` gives existing maps (file descriptors) to use in place of the object's own.
+    - `cpu` is where `run_all` runs (by default the first that this thread may use).
 
     Raises `KernelError`, with the verifier's log where it is the verifier that refuses, and
     `KernelUnavailable` where this machine has no libbpf or this user is not root.
@@ -77,6 +78,7 @@ class KernelProgram:
         rodata: Mapping[str, bytes] | None = None,
         maps: Contents | None = None,
         shared: Mapping[str, int] | None = None,
+        cpu: int | None = None,
     ) -> None:
         availability.require()
         elf = _for_libbpf(elf)
@@ -93,10 +95,13 @@ class KernelProgram:
             self._inner = {m.name: shape(inner) for m in self._object.maps if (inner := m.inner())}
             self._object.load()
             self._world.programs = {p.name: p.fd for p in self._object.programs if p.loaded}
-            self._fill(maps or {}, shared or {})
+            internal = {m.name for m in self._object.maps if m.internal}  # filled before loading
+            self.set_maps({name: entries for name, entries in (maps or {}).items() if name not in internal})
+            self._start_readers(shared or {})
         except BaseException:
             self.close()
             raise
+        self.cpu = current_cpu() if cpu is None else cpu
         self.fd = self._program.fd
         self.name = self._program.name
         self.type = self._program.type
@@ -148,15 +153,7 @@ class KernelProgram:
                 for entry in entries:
                     _patch(internal[name], 0, contents.value_of(entry, name, size))
 
-    def _fill(self, maps: Contents, shared: Mapping[str, int]) -> None:
-        named = {m.name: m for m in self._object.maps}
-        for name, entries in maps.items():
-            if name not in named:
-                raise KernelError(
-                    f"maps.json: there is no map {name!r}; there are: {', '.join(sorted(named)) or 'none'}"
-                )
-            if not named[name].internal:
-                contents.write_map(named[name].fd, self._shape(named[name]), entries, self._world)
+    def _start_readers(self, shared: Mapping[str, int]) -> None:
         for m in self._object.maps:
             if m.type == MapType.PERF_EVENT_ARRAY and m.name not in shared:
                 self._readers.append(PerfReader(m.fd, self._world.events.setdefault(m.name, [])))
@@ -200,7 +197,7 @@ class KernelProgram:
 
     def run_all(self, packets: Iterable[bytes], *, ifindex: int = LOOPBACK, rx_queue: int = 0) -> list[Outcome]:
         """Run on each frame in turn, on one CPU throughout."""
-        with on_cpu(current_cpu()):
+        with on_cpu(self.cpu):
             return [self.run(packet, ifindex=ifindex, rx_queue=rx_queue) for packet in packets]
 
     @property
@@ -221,6 +218,16 @@ class KernelProgram:
     def map_fd(self, name: str) -> int:
         """The descriptor of a map; it stays the program's."""
         return self.maps[name].fd
+
+    def set_maps(self, maps: Contents) -> None:
+        """Store entries; those already there stay, unless a key is the same."""
+        named = self.maps
+        for name, entries in maps.items():
+            if name not in named:
+                raise KernelError(
+                    f"maps.json: there is no map {name!r}; there are: {', '.join(sorted(named)) or 'none'}"
+                )
+            contents.write_map(named[name].fd, self._shape(named[name]), entries, self._world)
 
     def _shape(self, m: Map) -> Shape:
         return replace(shape(m), inner=self._inner.get(m.name))  # libbpf forgets inner definitions in load

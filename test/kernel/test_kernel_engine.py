@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fsir.kernel.contents import interfaces_in
 from fsir.kernel.engine import LINEAR, KernelProgram, current_cpu, on_cpu
 from fsir.kernel.errors import KernelError
 from fsir.kernel.syscalls import possible_cpus
@@ -94,6 +95,37 @@ def test_frames_longer_than_the_program_sees_are_errors(compile_c: CompileC) -> 
         assert program.run(bytes(5000)).data == bytes(5000)
 
 
+@pytest.mark.parametrize(
+    ("helper", "most", "step", "after"),
+    [
+        ("adjust_meta(ctx, -%d)", 216, 4, bytes(216) + FRAME),
+        ("adjust_head(ctx, -%d)", 216, 1, bytes(216) + FRAME),
+        ("adjust_head(ctx, %d)", len(FRAME) - 14, 1, FRAME[-14:]),
+        ("adjust_tail(ctx, -%d)", len(FRAME) - 14, 1, FRAME[:14]),
+        ("adjust_tail(ctx, %d)", LINEAR - len(FRAME), 1, FRAME.ljust(LINEAR, b"\0")),
+    ],
+)
+def test_limits_of_a_test_run(compile_c: CompileC, helper: str, most: int, step: int, after: bytes) -> None:
+    """The last amount that is granted, and the first that is not; what is gained is zero."""
+
+    def run(amount: int) -> tuple[int, bytes]:
+        with KernelProgram(compile_c(xdp(f"if (bpf_xdp_{helper % amount}) return XDP_DROP;"))) as program:
+            outcome = program.run(FRAME)
+        return outcome.verdict, outcome.meta + outcome.data
+
+    assert run(most) == (XdpVerdict.PASS, after)
+    assert run(most + step) == (XdpVerdict.DROP, FRAME)
+
+
+def test_metadata_moves_with_the_head_and_leaves_its_bytes(compile_c: CompileC) -> None:
+    with KernelProgram(compile_c(xdp("if (bpf_xdp_adjust_head(ctx, -20)) return XDP_DROP;"))) as program:
+        assert program.run(FRAME, meta=b"abcdefgh") == (XdpVerdict.PASS, bytes(12) + b"abcdefgh" + FRAME, b"abcdefgh")
+        assert len(program.run(FRAME, meta=bytes(216 - 20)).data) == len(FRAME) + 20
+        assert program.run(FRAME, meta=bytes(216 - 16)).verdict == XdpVerdict.DROP
+        with pytest.raises(KernelError):
+            program.run(FRAME, meta=bytes(220))
+
+
 def test_legacy_map_definitions(compile_c: CompileC) -> None:
     source = """
     struct bpf_map_def { unsigned type, key_size, value_size, max_entries, map_flags; };
@@ -151,6 +183,22 @@ def test_per_cpu_values_belong_to_the_cpu_that_ran(compile_c: CompileC) -> None:
         found = program.dump_maps()
     assert found["hits"] == [{"key": u32(1), "values": [u32(int(i == cpu)) for i in range(cpus)]}]
     assert found["flows"] == [{"key": u32(1), "values": [u64(10 + i + (i == cpu)) for i in range(cpus)]}]
+
+
+def test_maps_are_set_between_runs(compile_c: CompileC) -> None:
+    source = "int total = 1;" + bpf_map("t", "ARRAY")
+    body = "__u32 *v = bpf_map_lookup_elem(&t, &one); if (v) total += *v;"
+    with KernelProgram(compile_c(source + xdp(body)), cpu=0) as program:
+        program.set_maps({"t": [{"key": u32(1), "value": u32(5)}], ".data": [{"key": u32(0), "value": u32(100)}]})
+        program.run_all([FRAME, FRAME])
+        assert program.dump_maps()[".data"] == [{"key": u32(0), "value": u32(110)}]
+        with pytest.raises(KernelError, match=r"no map 'u'; there are: \.data, t"):
+            program.set_maps({"u": []})
+
+
+def test_interfaces_named_by_contents() -> None:
+    ports = [{"key": u32(1), "ifindex": 7}]
+    assert interfaces_in({"a": ports, "b": [{"key": u32(0), "map": [{"key": u32(0), "ifindex": 9}]}]}) == {7, 9}
 
 
 def test_lpm_trie(compile_c: CompileC) -> None:
