@@ -301,9 +301,11 @@ def choose_program(scope: ModuleOp | PartOp, wanted: str | None, preferred: str 
 def _field_width(entry: DictionaryAttr) -> int:
     width = entry.data["width"]
     if isinstance(width, IntegerAttr):
-        return int(width.value.data)
-    assert isinstance(width, IntAttr)
-    return width.data
+        bits: int = width.value.data
+    else:
+        assert isinstance(width, IntAttr)
+        bits = width.data
+    return bits
 
 
 def _function_around(op: Operation | None) -> ebpf.FuncOp | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from xdsl.dialects.builtin import DictionaryAttr, IntAttr, ModuleOp, StringAttr, SymbolRefAttr
+from xdsl.dialects.builtin import DictionaryAttr, IntAttr, ModuleOp, StringAttr
 
 from fsir.dialects.map import DeclOp
 from fsir.dialects.object import SectionOp, SymbolOp
@@ -91,7 +91,7 @@ class ModuleData:
     def spec(self, decl: DeclOp, sizes: Mapping[str, int]) -> MapSpec:
         """A declaration as the machine takes it."""
         inner = decl.inner
-        template = self.decls.get(cast(SymbolRefAttr, inner).root_reference.data) if inner is not None else None
+        template = self.decls.get(inner.root_reference.data) if inner is not None else None
         return MapSpec(
             decl.sym_name.data,
             decl.type.data,
