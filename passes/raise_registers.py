@@ -18,7 +18,6 @@ from fsir.dialects.ebpf import (
     CallOp,
     FuncOp,
     MovRROp,
-    RawOp,
     UndefOp,
     functions,
     reg,
@@ -44,7 +43,7 @@ class RaiseRegistersPass(ModulePass):
     name = "raise-registers"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        funcs = [func for func in functions(op) if func.is_allocated() and not _is_raw(func)]
+        funcs = [func for func in functions(op) if func.is_allocated() and not func.is_raw()]
         for func in funcs:
             if func.original is None:
                 func.properties["original"] = encode(func).to_attribute()
@@ -58,10 +57,6 @@ class RaiseRegistersPass(ModulePass):
             _free(func)
             _forward_copies(func)
             simplify_block_args(func.body)
-
-
-def _is_raw(func: FuncOp) -> bool:
-    return any(isinstance(op, RawOp) for op in func.entry.ops)
 
 
 def _narrow_helper_calls(func: FuncOp) -> None:

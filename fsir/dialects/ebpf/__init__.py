@@ -30,6 +30,7 @@ from fsir.dialects.ebpf.insn import (
     StxOp,
     UnaryOp,
     branch,
+    form_of,
     insn,
     jump,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "UndefOp",
     "WordType",
     "branch",
+    "form_of",
     "functions",
     "insn",
     "int_attr",

@@ -86,6 +86,10 @@ class FuncOp(IRDLOperation):
                     return reg_index(result.type) is not None
         return True
 
+    def is_raw(self) -> bool:
+        """Whether the function is code that does not decode, which passes leave alone."""
+        return any(op.name == "ebpf.raw" for op in self.entry.ops)
+
     @classmethod
     def build_func(cls, name: str, section: str, body: Region, **properties: Attribute | int | None) -> Self:
         """Make a function; integer properties are wrapped, None is left out."""

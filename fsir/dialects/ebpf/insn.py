@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from xdsl.dialects.builtin import DictionaryAttr, IntAttr, StringAttr, SymbolRefAttr
-from xdsl.ir import Attribute, Block, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     irdl_op_definition,
@@ -380,6 +380,11 @@ def _op_class(row: isa.Opcode) -> type[InsnOp]:
 
 
 OPS: dict[str, type[InsnOp]] = {row.name: _op_class(row) for row in isa.OPCODES}
+
+
+def form_of(op: Operation) -> type[Operation]:
+    """The class that passes select by: the form of an instruction, the class itself of any other operation."""
+    return FORMS[op.row.form] if isinstance(op, InsnOp) else type(op)
 
 
 def insn(

@@ -1,0 +1,138 @@
+"""`raise-maps`: map operations and accesses to map values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr, i1, i64
+from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from fsir.dialects import ebpf, map
+from fsir.dialects.ebpf import form_of, int_attr
+from fsir.dialects.map import HandleType, ValueType
+from fsir.passes._rewrite import (
+    conditional,
+    constant,
+    extend,
+    integer,
+    is_integer,
+    operations,
+    raised_functions,
+    replace,
+    truncate,
+)
+
+
+@dataclass(frozen=True)
+class RaiseMapsPass(ModulePass):
+    """Recover what is done to maps from typed machine operations.
+
+    Calls of the map helpers become `map.lookup_at`, `map.update_at`, `map.delete_at` (`raise-stack` turns addresses of
+    keys into values) and `map.redirect`; null checks `map.hit`; loads, stores and atomics through a value `map.load`,
+    `map.store`, `map.atomic`. Operations on maps that are not known by name stay as they are.
+    """
+
+    name = "raise-maps"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for func in raised_functions(op):
+            for inner in operations(func):
+                rule = _RULES.get(form_of(inner))
+                if rule is not None:
+                    rule(inner)
+
+
+def _call(op: Operation) -> None:
+    assert isinstance(op, ebpf.CallOp)
+    rule = _HELPERS.get(op.helper.data)
+    if rule is None or len(op.operands) != rule[1] or not isinstance(handle := op.operands[0].type, HandleType):
+        return
+    cls = rule[0]
+    if cls is map.LookupAtOp and not isinstance(op.res.type, ValueType):
+        return
+    if cls is map.RedirectOp and not all(is_integer(value.type, 64) for value in op.operands[1:]):
+        return
+    result: Attribute = op.res.type if cls is map.LookupAtOp else i64
+    properties: dict[str, Attribute] = {"map": SymbolRefAttr(handle.map.root_reference.data)}
+    replace(op, [cls.create(operands=op.operands[1:], result_types=[result], properties=properties)])
+
+
+_HELPERS: dict[int, tuple[type[Operation], int]] = {
+    1: (map.LookupAtOp, 2),
+    2: (map.UpdateAtOp, 4),
+    3: (map.DeleteAtOp, 2),
+    51: (map.RedirectOp, 3),
+}
+"""Operation and number of arguments by helper number."""
+
+
+def base_of(address: SSAValue, off: int) -> tuple[SSAValue, int]:
+    """The map value that `address + off` is a constant number of bytes from, and that number."""
+    while (
+        isinstance(op := address.owner, ebpf.AluRIOp)
+        and op.row.name == "addi"
+        and isinstance(op.lhs.type, ValueType)
+        and -0x8000 <= off + op.imm.data < 0x8000
+    ):
+        off += op.imm.data
+        address = op.lhs
+    return address, off
+
+
+def _load(op: Operation) -> None:
+    assert isinstance(op, ebpf.LdxOp)
+    if isinstance(op.base.type, ValueType) and op.core is None and op.row.op == "ldx" and is_integer(op.res.type, 64):
+        base, off = base_of(op.base, op.off.data)
+        load = map.LoadOp.create(
+            operands=[base], result_types=[integer(op.row.width)], properties={"off": int_attr(off)}
+        )
+        replace(op, [load] if op.row.width == 64 else [load, extend(load.res, signed=op.row.signed)])
+
+
+def _store(op: Operation) -> None:
+    assert isinstance(op, ebpf.StxOp)
+    if isinstance(op.base.type, ValueType) and op.core is None and is_integer(op.value.type, 64):
+        base, off = base_of(op.base, op.off.data)
+        cut = [] if op.row.width == 64 else [truncate(op.value, integer(op.row.width))]
+        value = cut[0].results[0] if cut else op.value
+        replace(op, [*cut, map.StoreOp.create(operands=[base, value], properties={"off": int_attr(off)})])
+
+
+def _store_immediate(op: Operation) -> None:
+    assert isinstance(op, ebpf.StOp)
+    if isinstance(op.base.type, ValueType) and op.core is None:
+        base, off = base_of(op.base, op.off.data)
+        value = constant(op.imm.data, integer(op.row.width))
+        replace(op, [value, map.StoreOp.create(operands=[base, value.result], properties={"off": int_attr(off)})])
+
+
+def _atomic(op: Operation) -> None:
+    assert isinstance(op, ebpf.AtomicOp)
+    if isinstance(op.base.type, ValueType) and is_integer(op.value.type, 64) and op.row.op != "store_rel":
+        base, off = base_of(op.base, op.off.data)
+        cut = [] if op.row.width == 64 else [truncate(op.value, integer(op.row.width))]
+        value = cut[0].results[0] if cut else op.value
+        properties: dict[str, Attribute] = {"op": StringAttr(op.row.op), "off": int_attr(off)}
+        replace(op, [*cut, map.AtomicOp.create(operands=[base, value], properties=properties)])
+
+
+def _null_check(op: Operation) -> None:
+    assert isinstance(op, ebpf.JccRIOp)
+    if op.row.name in ("jeqi", "jnei") and op.imm.data == 0 and isinstance(op.lhs.type, ValueType):
+        edges = [(op.successors[i], op.successor_operands(i)) for i in (0, 1)]
+        hit, miss = edges if op.row.name == "jnei" else edges[::-1]
+        check = map.HitOp.create(operands=[op.lhs], result_types=[i1])
+        replace(op, [check, conditional(check.res, hit, miss)])
+
+
+_RULES: dict[type[Operation], Callable[[Operation], None]] = {
+    ebpf.CallOp: _call,
+    ebpf.LdxOp: _load,
+    ebpf.StxOp: _store,
+    ebpf.StOp: _store_immediate,
+    ebpf.AtomicOp: _atomic,
+    ebpf.JccRIOp: _null_check,
+}
