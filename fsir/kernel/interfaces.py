@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from fsir.kernel.errors import KernelError
+from fsir.kernel.errors import KernelError, KernelUnavailable
 
 CLONE_NEWNET = 0x40000000
 OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
@@ -96,7 +96,10 @@ def ip(*arguments: object, commands: str = "") -> str:
     """Run ip(8) in this thread's namespace, with `commands` as its batch input if there are any."""
     batch = ["-batch", "-"] if commands else []
     command = ["ip", *batch, *map(str, arguments)]
-    done = subprocess.run(command, input=commands, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, input=commands, capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise KernelUnavailable("there is no ip(8); install iproute2") from missing
     if done.returncode:
         raise KernelError(f"{' '.join(command)}: {done.stderr.strip()}\n{commands}".strip())
     return done.stdout
