@@ -65,24 +65,26 @@ class RedirectMap(Map):
             self.memory.retire(old)
         self._targets.pop(index, None)
         if target is not None:
-            # A program is a file descriptor on the way in and a program id on the way out; neither means anything here.
             value = target.number.to_bytes(4, "little").ljust(self.value_size, b"\0")
             region = self.memory.alloc(self.value_size, f"{self.name} entry", writable=False, data=value)
             self._values[index] = region
             self._targets[index] = target
         return 0
 
-    def _refuses(self, index: int, flags: int) -> int:
-        if flags > BPF_EXIST:
-            return -EINVAL
-        if index >= self.max_entries:
-            return -E2BIG
-        return -EEXIST if flags == BPF_NOEXIST else 0
+    def admits(self, index: int) -> int:
+        """0, or -E2BIG where there is no room for an entry under this key."""
+        return -E2BIG if index >= self.max_entries else 0
 
     def update(self, key: bytes, value: bytes, flags: int, cpu: int) -> int:
         index = int.from_bytes(key, "little")
         number = int.from_bytes(value[:4], "little")
-        return self._refuses(index, flags) or self.set_target(index, Target(number) if number else None)
+        if flags > BPF_EXIST:
+            return -EINVAL
+        if error := self.admits(index):
+            return error
+        if flags == BPF_NOEXIST:
+            return -EEXIST
+        return self.set_target(index, Target(number) if number else None)
 
     def delete(self, key: bytes) -> int:
         index = int.from_bytes(key, "little")
@@ -107,17 +109,17 @@ class DevMap(RedirectMap):
 class DevHashMap(DevMap):
     """BPF_MAP_TYPE_DEVMAP_HASH: any key, up to max_entries of them."""
 
+    def admits(self, index: int) -> int:
+        return -E2BIG if index not in self._targets and len(self._targets) >= self.max_entries else 0
+
     def update(self, key: bytes, value: bytes, flags: int, cpu: int) -> int:
         index = int.from_bytes(key, "little")
         number = int.from_bytes(value[:4], "little")
         if flags > BPF_EXIST or not number:
             return -EINVAL
-        if index in self._targets:
-            if flags & BPF_NOEXIST:
-                return -EEXIST
-        elif len(self._targets) >= self.max_entries:
-            return -E2BIG
-        return self.set_target(index, Target(number))
+        if index in self._targets and flags & BPF_NOEXIST:
+            return -EEXIST
+        return self.admits(index) or self.set_target(index, Target(number))
 
     def delete(self, key: bytes) -> int:
         index = int.from_bytes(key, "little")
