@@ -9,6 +9,7 @@ import pytest
 KERNEL_TESTS = Path(__file__).parent / "kernel"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Kernel tests share interfaces, pinned maps and CPUs: one worker runs them all, one after the other."""
     for item in items:
