@@ -30,7 +30,10 @@ setup-system:
 demo: setup-run
 	@$(VENV)/python -m fsir.tools.fs_demo
 
-test: setup-system setup-dev lint types pytest
+# The tests run even when lint or types complain, and come last; the exit status is that of all three.
+test: setup-system setup-dev
+	@$(MAKE) --no-print-directory --keep-going lint types; checks=$$?; \
+	$(MAKE) --no-print-directory pytest && exit $$checks
 
 check: setup-dev lint types
 
