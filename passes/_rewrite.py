@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 from xdsl.dialects import arith, cf
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, i1, i64
@@ -53,8 +52,7 @@ def constant_of(value: SSAValue) -> int | None:
     """The unsigned value of an `arith.constant`, or None."""
     op = value.owner
     if isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) and isinstance(value.type, IntegerType):
-        mask = (1 << value.type.width.data) - 1
-        return cast("IntegerAttr[IntegerType]", op.value).value.data & mask
+        return int(op.value.value.data) & ((1 << int(value.type.width.data)) - 1)
     return None
 
 
