@@ -1,0 +1,128 @@
+"""Values that found no register: stored after each definition and loaded where they are used, or made again.
+
+First a value is loaded once per stretch without calls and stays in a register for that stretch (`short` nodes); where
+even that is too much, it is loaded anew at each use. Nodes for those shortest lives are `tight` and never spilled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from fsir.regalloc.constants import small_immediate
+from fsir.regalloc.model import CodeBlock, Copies, Insn, Kind, MachineCode, Step
+
+
+def spill(code: MachineCode, classes: Iterable[Collection[int]]) -> None:
+    """Give the nodes of each class a home outside of registers, and rewrite the code accordingly."""
+    spilled: set[int] = set()
+    for members in classes:
+        slot: int | None = None
+        for node in members:
+            spilled.add(node)
+            if code.template[node]:
+                code.kind[node] = Kind.GONE
+                continue
+            code.kind[node] = Kind.SLOT
+            if node not in code.slot:  # else it is a reload of that slot
+                if slot is None:
+                    slot, code.slots = code.slots, code.slots + 1
+                code.slot[node] = slot
+    rewriter = _Rewriter(code, spilled)
+    for block in code.blocks:
+        rewriter.rewrite(block)
+
+
+class _Rewriter:
+    def __init__(self, code: MachineCode, spilled: set[int]) -> None:
+        self.code, self.spilled = code, spilled
+        self.current: dict[int, int] = {}
+        """The node that holds a spilled node's value in this stretch of the block."""
+
+    def rewrite(self, block: CodeBlock) -> None:
+        self.current = {}
+        old, block.steps = block.steps, []
+        for at, step in enumerate(old):
+            if isinstance(step, Copies):
+                following = old[at + 1] if at + 1 < len(old) else None
+                tied = following.defs[0] if isinstance(following, Insn) and following.tied else -1
+                self.rewrite_copies(step, tied, block.steps)
+            else:
+                self.rewrite_insn(step, block.steps)
+
+    def source_of(self, node: int) -> int:
+        """What to copy from to get the value of a spilled node: what holds it, its slot, or its template."""
+        if (held := self.current.get(node)) is not None:
+            return held
+        return self.code.template[node] if self.code.kind[node] is Kind.GONE else node
+
+    def short_lived(self, node: int) -> int:
+        """A new node for the value of a spilled node, until the next call or, if it has been that, for one step."""
+        code = self.code
+        fresh = code.node(code.hint[node], template=code.template[node])
+        if node in code.short:
+            code.tight.add(fresh)
+        else:
+            code.short.add(fresh)
+            self.current[node] = fresh
+            if not code.template[node]:
+                code.slot[fresh] = code.slot[node]
+        return fresh
+
+    def rewrite_copies(self, step: Copies, tied: int, steps: list[Step]) -> None:
+        code, kind, slot = self.code, self.code.kind, self.code.slot
+        carried: list[tuple[int, int]] = []
+        pairs: list[tuple[int, int]] = []
+        redefined: list[int] = []
+        for node, source in step.pairs:
+            if source in self.spilled:
+                source = self.source_of(source)
+            if node != tied and kind[node] in (Kind.SLOT, Kind.GONE):
+                redefined.append(node)
+                if kind[node] is Kind.GONE or (kind[source] is Kind.SLOT and slot[source] == slot[node]):
+                    continue
+                if kind[source] is Kind.SLOT or (kind[source] is Kind.TEMPLATE and small_immediate(code, source) != 0):
+                    carrier = code.node()
+                    code.tight.add(carrier)
+                    carried.append((carrier, source))
+                    source = carrier
+            pairs.append((node, source))
+        for node in redefined:
+            self.current.pop(node, None)
+        if carried:
+            steps.append(Copies(carried, step.at))
+        if pairs:
+            steps.append(Copies(pairs, step.at))
+
+    def rewrite_insn(self, step: Insn, steps: list[Step]) -> None:
+        result = step.defs[0] if step.defs and step.defs[0] in self.spilled else None
+        new: dict[int, int] = {}
+        if result is not None and step.tied:
+            # The copy before gives the short-lived node what it would have given the spilled one.
+            self.current.pop(result, None)
+            new[result] = self.short_lived(result)
+            copies = steps[-1]
+            assert isinstance(copies, Copies)
+            copies.pairs = [(new.get(node, node), source) for node, source in copies.pairs]
+        for index, node in enumerate(step.uses):
+            if node in self.spilled:
+                if node not in new:
+                    new[node] = self.load(node, step, steps)
+                step.uses[index] = new[node]
+        steps.append(step)
+        if step.clobbers:
+            self.current.clear()
+        if result is not None:
+            fresh = new[result] if step.tied else self.short_lived(result)
+            step.defs = [fresh]
+            if self.code.kind[result] is Kind.SLOT:
+                steps.append(Copies([(result, fresh)], step.op))
+
+    def load(self, node: int, step: Insn, steps: list[Step]) -> int:
+        """The node that holds a spilled node's value for an instruction, loaded before it if need be."""
+        if (held := self.current.get(node)) is not None:
+            return held
+        source = self.source_of(node)
+        fresh = self.short_lived(node)
+        # The copy of a two-address instruction stays next to it.
+        steps.insert(len(steps) - (1 if step.tied else 0), Copies([(fresh, source)], step.op))
+        return fresh
