@@ -46,6 +46,8 @@ class PacketResult:
     redirect: Redirect | None = None
     instructions: int | None = None
     helper_calls: Mapping[str, int] = field(default_factory=dict)
+    parts: tuple[tuple[str, int], ...] = ()
+    """For a split program: the parts that saw the packet, in order, with the instructions of each."""
 
     @property
     def verdict_name(self) -> str:
@@ -65,6 +67,8 @@ class PacketResult:
             result["instructions"] = self.instructions
         if self.helper_calls:
             result["helper_calls"] = dict(sorted(self.helper_calls.items()))
+        if self.parts:
+            result["parts"] = [{"part": part, "instructions": count} for part, count in self.parts]
         return result
 
 

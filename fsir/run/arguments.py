@@ -1,0 +1,95 @@
+"""The command line of `fs-run`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from fsir.run.engine_table import ENGINES
+
+T = TypeVar("T")
+
+DESCRIPTION = """\
+Runs packets through an eBPF object, IR at any level, C, or a bundle, and shows what becomes of them.
+
+  fs-run in.o --pcap in.pcap --maps maps.json                     verdicts, instructions, helper calls
+  fs-run in.o --pcap in.pcap --compare-engine kernel              interpreter against kernel (root)
+  fs-run in.o --pcap in.pcap --compare out.o                      two programs, packet by packet and map by map
+  fs-run in.o --pcap in.pcap --compare-pipeline raise,optimize    a program before and after passes
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; it imports nothing of the compiler, so that `--help` is quick."""
+    parser = argparse.ArgumentParser(
+        prog="fs-run", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("input", metavar="IN", help=".o (ELF), .mlir or .c file, or a bundle directory; - is stdin")
+    add("--engine", choices=sorted(ENGINES), help="what runs it; interp (bundle for a bundle directory) if not given")
+    add("-p", "--pass-pipeline", metavar="P", help="passes to run on IN first, as for fs-opt")
+    add("--prog", metavar="NAME", help="the program, by function or section name; needed when there are several")
+    add("--prog-type", metavar="TYPE", help="type of programs whose section name does not say it: xdp, sched_cls, …")
+    add("--from", dest="format", choices=("mlir", "elf", "c"), help="what IN is, if name and contents do not tell")
+
+    group = parser.add_argument_group("packets")
+    add = group.add_argument
+    add("--pcap", metavar="FILE", help="pcap or pcapng of Ethernet frames; their times are the program's clock")
+    add("--hex", metavar="BYTES", action="append", default=[], help="a frame in hex digits; may be repeated")
+    add("--ifindex", metavar="N", type=int, default=1, help="interface that packets arrive on (default: 1)")
+    add("--queue", metavar="N", type=int, default=0, help="receive queue (default: 0)")
+
+    group = parser.add_argument_group("the world around the program")
+    add = group.add_argument
+    add("--maps", metavar="FILE", help="contents of maps (maps.json)")
+    add("--map-size", metavar="NAME=N", action="append", default=[], type=pair(int), help="max_entries of a map")
+    add("--rodata", metavar="NAME=HEX", action="append", default=[], type=pair(bytes.fromhex), help="a global variable")
+    add("--extern", metavar="NAME=N", action="append", default=[], type=pair(number), help="a configuration variable")
+    add(
+        "--cpu", metavar="N", type=int, help="CPU that runs the program (default: 0; with the kernel: the first usable)"
+    )
+    add("--cpus", metavar="N", type=int, help="possible CPUs, for per-CPU maps (default: 1; with the kernel: its own)")
+    add("--time-start", metavar="NS", type=int, help="clock at the first packet (default: its time in the pcap)")
+    add("--seed", metavar="N", type=number, default=0, help="of bpf_get_prandom_u32 (default: 0)")
+    add("--budget", metavar="N", type=int, default=1_000_000, help="instructions per packet (default: 1000000)")
+
+    group = parser.add_argument_group("results")
+    add = group.add_argument
+    add("--json", action="store_true", help="everything as one JSON document on stdout")
+    add("--packets", action=argparse.BooleanOptionalAction, help="a line for each packet (default: up to 20)")
+    add("--pcap-out", metavar="FILE", help="the frames that were not dropped, as they left")
+    add("--maps-out", metavar="FILE", help="the maps afterwards")
+    add("--quiet", action="store_true", help="no report; with --compare, only a difference")
+    add("--debug", action="store_true", help="tracebacks with the errors")
+
+    group = parser.add_argument_group("comparing with a second run; exit status 1 if anything differs")
+    add = group.add_argument
+    add("--compare", metavar="OTHER", help="another file or bundle, run the same way")
+    add("--compare-engine", choices=sorted(ENGINES), help="the second run's engine")
+    add("--compare-pipeline", metavar="P", help="the second run's passes")
+    add("--ignore-map", metavar="NAME", action="append", default=[], help="a map that may differ")
+
+    group = parser.add_argument_group("extending")
+    group.add_argument("--load-plugin", metavar="MODULE_OR_FILE", action="append", default=[], help="as for fs-opt")
+    return parser
+
+
+def number(text: str) -> int:
+    """A decimal, hexadecimal (0x) or octal (0o) number."""
+    return int(text, 0)
+
+
+def pair(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
+    """NAME=VALUE, the value by `convert`."""
+
+    def parse(text: str) -> tuple[str, T]:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not '{text}'")
+        try:
+            return name, convert(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{value}' is no value for {name}: {error}") from error
+
+    return parse

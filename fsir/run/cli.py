@@ -1,0 +1,178 @@
+"""`fs-run`: from the command line to the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fsir.driver.shell import guard
+from fsir.run.arguments import make_parser
+from fsir.run.engine_table import DIRECTORY_ENGINE, IN_KERNEL
+
+if TYPE_CHECKING:
+    from fsir.interp.packet_io import Packet
+    from fsir.run.engines import Settings, Subject
+    from fsir.run.session import Run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `fs-run` with the arguments `argv` (those of the process by default); the exit status."""
+    args = make_parser().parse_args(argv)
+    return guard(lambda: _run(args), "<stdin>" if args.input == "-" else args.input, args.debug)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from fsir.run.errors import RunError
+
+    try:
+        return _run_all(args)
+    except RunError as error:
+        if args.debug:
+            raise
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _run_all(args: argparse.Namespace) -> int:
+    from fsir.run.errors import explained
+    from fsir.run.session import run
+
+    with explained(args.input):
+        packets = _packets(args)
+        first, second = _plan(args)
+        engines = {engine for _, engine in (first, second or first)}
+        settings = _settings(args, bool(engines & IN_KERNEL))
+    left = run(*first, settings, packets, args.time_start)
+    if second is None:
+        _report(args, left)
+        _write(args, left, packets)
+        return 0
+    right = run(*second, settings, packets, args.time_start)
+    status = _compare(args, left, right, packets)
+    _write(args, left, packets)
+    return status
+
+
+def _packets(args: argparse.Namespace) -> list[Packet]:
+    from fsir.driver.errors import UsageError
+    from fsir.interp.packet_io import Packet, packet_from_hex, read_packets
+
+    if args.pcap is None and not args.hex:
+        raise UsageError("no packets: give --pcap FILE or --hex BYTES")
+    packets = read_packets(args.pcap) if args.pcap is not None else []
+    for text in args.hex:
+        try:
+            packets.append(Packet(packet_from_hex(text, "--hex: the frame"), packets[-1].time_ns if packets else 0))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return packets
+
+
+def _plan(args: argparse.Namespace) -> tuple[tuple[Subject, str], tuple[Subject, str] | None]:
+    """What is run on what engine, and the second run to compare with."""
+    from fsir.driver.cli import universes
+    from fsir.run.engines import Subject
+
+    plugins = tuple(universes(args))
+    subject = Subject(args.input, args.pass_pipeline, args.format, args.prog_type, plugins)
+    first = subject, args.engine or _default_engine(subject)
+    if args.compare is None and args.compare_engine is None and args.compare_pipeline is None:
+        return first, None
+    other = args.compare if args.compare is not None else args.input
+    pipeline = args.compare_pipeline
+    if pipeline is None and args.compare is None:
+        pipeline = args.pass_pipeline
+    # IN may not be read twice (stdin), and need not be: passes are what changes a module.
+    same = args.compare is None and pipeline == args.pass_pipeline
+    second = subject if same else Subject(other, pipeline, args.format, args.prog_type, plugins)
+    if args.compare is None and not same and not subject.path.is_dir():
+        second.__dict__["source"] = subject.source
+    return first, (second, args.compare_engine or args.engine or _default_engine(second))
+
+
+def _default_engine(subject: Subject) -> str:
+    return DIRECTORY_ENGINE if subject.path.is_dir() else "interp"
+
+
+def _settings(args: argparse.Namespace, in_kernel: bool) -> Settings:
+    from fsir.interp.mapfile import read_contents
+    from fsir.run.engines import Settings
+
+    cpu, cpus = args.cpu, args.cpus
+    if in_kernel:
+        from fsir.kernel.engine import current_cpu
+        from fsir.kernel.syscalls import possible_cpus
+
+        cpu = current_cpu() if cpu is None else cpu
+        cpus = possible_cpus() if cpus is None else cpus
+    return Settings(
+        program=args.prog,
+        prog_type=args.prog_type,
+        maps=read_contents(args.maps) if args.maps is not None else {},
+        map_sizes=dict(args.map_size),
+        rodata=dict(args.rodata),
+        externs=dict(args.extern),
+        ifindex=args.ifindex,
+        queue=args.queue,
+        cpu=cpu or 0,
+        cpus=max(cpus or 1, (cpu or 0) + 1),
+        seed=args.seed,
+        budget=args.budget,
+    )
+
+
+def _report(args: argparse.Namespace, run: Run) -> None:
+    from fsir.run import report
+
+    if args.json:
+        _print_json(report.document(run))
+    elif not args.quiet:
+        report.print_run(run, args.packets)
+
+
+def _compare(args: argparse.Namespace, left: Run, right: Run, packets: list[Packet]) -> int:
+    from fsir.interp.results import compare
+    from fsir.run import report
+
+    ignored = frozenset(args.ignore_map) | left.added_maps | right.added_maps
+    difference = compare(
+        left.results,
+        right.results,
+        left.maps,
+        right.maps,
+        ignore_maps=ignored,
+        perf_maps=left.perf_maps | right.perf_maps,
+    )
+    if args.json:
+        found = None
+        if difference is not None:
+            found = {key: getattr(difference, key) for key in ("where", "what", "left", "right")}
+        runs = {"left": report.document(left), "right": report.document(right)}
+        _print_json({"equal": difference is None, "difference": found, **runs})
+    elif difference is not None:
+        report.print_difference(difference, left, right, packets)
+    elif not args.quiet:
+        print(report.agreement(left, right, ignored))
+    return 0 if difference is None else 1
+
+
+def _print_json(document: object) -> None:
+    import json
+
+    json.dump(document, sys.stdout, indent=1)
+    print()
+
+
+def _write(args: argparse.Namespace, run: Run, packets: list[Packet]) -> None:
+    """The files asked for, after everything went well."""
+    from fsir.interp.mapfile import write_contents
+    from fsir.interp.packet_io import Packet, write_packets
+    from fsir.run.verdicts import is_dropped
+
+    if args.pcap_out is not None:
+        left = [result for result in run.results if not is_dropped(result.verdict, run.hook)]
+        write_packets(args.pcap_out, [Packet(result.data, packets[result.index].time_ns) for result in left])
+    if args.maps_out is not None:
+        write_contents(args.maps_out, run.maps)

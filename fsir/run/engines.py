@@ -1,0 +1,158 @@
+"""What an engine is, what it runs, and in which world; the engines themselves are one file each.
+
+A new engine is a class with this protocol and a line in `engine_table.ENGINES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, cast
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.universe import Universe
+
+from fsir.dialects.map import DeclOp
+from fsir.driver.errors import UsageError
+from fsir.driver.inputs import Source, read_source
+from fsir.interp.mapfile import Contents
+from fsir.interp.packet_io import Packet
+from fsir.interp.results import Hook, PacketResult
+from fsir.run.engine_table import ENGINES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The world around the program; see the options of the same names in `arguments`."""
+
+    program: str | None = None
+    prog_type: str | None = None
+    maps: Contents = field(default_factory=dict)
+    map_sizes: Mapping[str, int] = field(default_factory=dict)
+    rodata: Mapping[str, bytes] = field(default_factory=dict)
+    externs: Mapping[str, int] = field(default_factory=dict)
+    ifindex: int = 1
+    queue: int = 0
+    cpu: int = 0
+    cpus: int = 1
+    seed: int = 0
+    budget: int = 1_000_000
+
+
+@dataclass
+class Subject:
+    """What is run: an input, and the passes that it goes through first."""
+
+    name: str
+    pipeline: str | None = None
+    format: str | None = None
+    prog_type: str | None = None
+    universes: tuple[tuple[str, Universe], ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The input as a path; `name` is "-" for stdin."""
+        return Path(self.name)
+
+    @cached_property
+    def source(self) -> Source:
+        """The input's bytes and format."""
+        if self.path.is_dir():
+            raise UsageError("is a directory; only --engine bundle and --engine live run directories")
+        return read_source(self.name, self.format)
+
+    @cached_property
+    def module(self) -> ModuleOp:
+        """The verified module, after the passes."""
+        from fsir.analysis.verify import verify_module
+        from fsir.driver.context import make_context
+        from fsir.driver.pass_manager import PassManager
+        from fsir.driver.pipeline import parse_pipeline
+        from fsir.driver.registry import PassRegistry
+
+        ctx = make_context(self.universes)
+        manager = PassManager(ctx, PassRegistry(lambda: self.universes))
+        passes = manager.build(parse_pipeline(self.pipeline or ""))
+        if self.prog_type is not None and self.source.format != "mlir":
+            from fsir.object.importer import import_object
+
+            module = import_object(self._object(), self.name, prog_type=self.prog_type)
+        else:
+            module = self.source.load(ctx)
+        verify_module(module)
+        manager.run(module, passes)
+        return module
+
+    @cached_property
+    def elf(self) -> bytes:
+        """The object that a loader gets: the input's own bytes where no pass changed it."""
+        if self.pipeline is None and self.source.format != "mlir":
+            return self._object()
+        from fsir.object.exporter import export_object
+
+        return export_object(self.module)
+
+    def _object(self) -> bytes:
+        if self.source.format == "c":
+            from fsir.driver.clang import compile_c
+
+            return compile_c(self.path)
+        return self.source.data
+
+    @property
+    def added_maps(self) -> frozenset[str]:
+        """Maps that are not the input's: passes added them."""
+        if self.pipeline is None and self.source.format != "mlir":
+            return frozenset()
+        declarations = (op for op in self.module.walk() if isinstance(op, DeclOp))
+        return frozenset(op.sym_name.data for op in declarations if op.section is None)
+
+
+class Engine(Protocol):
+    """Runs one program. What goes wrong is raised as an exception that `fsir.run.errors.explain` knows."""
+
+    def __init__(self, subject: Subject, settings: Settings) -> None: ...
+
+    @property
+    def program(self) -> str:
+        """The name of the program that runs."""
+        ...
+
+    @property
+    def hook(self) -> Hook:
+        """What its verdicts mean."""
+        ...
+
+    @property
+    def perf_maps(self) -> frozenset[str]:
+        """Maps whose records the kernel pads."""
+        ...
+
+    @property
+    def added_maps(self) -> frozenset[str]:
+        """Maps that passes added; they are not compared."""
+        ...
+
+    def run(self, index: int, packet: Packet, clock_ns: int) -> PacketResult:
+        """Process one packet to its end."""
+        ...
+
+    def dump_maps(self) -> Contents:
+        """The contents of all maps."""
+        ...
+
+    def close(self) -> None:
+        """Release what the engine holds."""
+        ...
+
+
+def open_engine(name: str, subject: Subject, settings: Settings) -> Engine:
+    """Start an engine by name."""
+    module_name, _, class_name = ENGINES[name].partition(":")
+    if importlib.util.find_spec(module_name) is None:
+        raise UsageError(f"the engine '{name}' is not part of this installation; use another --engine")
+    return cast("type[Engine]", getattr(importlib.import_module(module_name), class_name))(subject, settings)

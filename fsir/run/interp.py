@@ -1,0 +1,76 @@
+"""The engines that interpret: `interp` any module, `placed` one that is split into parts."""
+
+from __future__ import annotations
+
+from fsir.dialects.placement import PartOp
+from fsir.driver.errors import UsageError
+from fsir.interp.engine import InterpProgram
+from fsir.interp.mapfile import Contents
+from fsir.interp.packet_io import Packet
+from fsir.interp.results import Hook, PacketResult
+from fsir.run.engines import Settings, Subject
+
+
+class InterpEngine:
+    """The interpreter on the module, at the level it is at."""
+
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        self.settings = settings
+        self.added_maps = subject.added_maps
+        self._program = InterpProgram(
+            subject.module,
+            settings.program,
+            prog_type=settings.prog_type,
+            map_sizes=settings.map_sizes,
+            rodata=settings.rodata,
+            externs=settings.externs,
+            cpu=settings.cpu,
+            ncpu=settings.cpus,
+            seed=settings.seed,
+            budget=settings.budget,
+        )
+        self._program.set_maps(settings.maps)
+
+    @property
+    def program(self) -> str:
+        return self._program.name
+
+    @property
+    def hook(self) -> Hook:
+        return self._program.machine.hook
+
+    @property
+    def perf_maps(self) -> frozenset[str]:
+        maps = self._program.machine.maps.values()
+        return frozenset(m.name for m in maps if m.spec.type_name == "perf_event_array")
+
+    def run(self, index: int, packet: Packet, clock_ns: int) -> PacketResult:
+        outcome = self._program.run(
+            packet.data, ifindex=self.settings.ifindex, rx_queue=self.settings.queue, clock_ns=clock_ns
+        )
+        return PacketResult(
+            index,
+            outcome.verdict,
+            outcome.data,
+            outcome.meta,
+            self.hook,
+            outcome.redirect,
+            outcome.instructions,
+            outcome.helpers,
+            outcome.parts,
+        )
+
+    def dump_maps(self) -> Contents:
+        return self._program.dump_maps()
+
+    def close(self) -> None:
+        self._program.close()
+
+
+class PlacedEngine(InterpEngine):
+    """The interpreter part by part, on a module that `decompose` made."""
+
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        if not any(isinstance(op, PartOp) for op in subject.module.body.block.ops):
+            raise UsageError("has no placement.part; --engine placed runs what decompose made (-p 'raise,decompose…')")
+        super().__init__(subject, settings)

@@ -1,0 +1,83 @@
+"""The engine `kernel`: the object loaded into the running kernel, packets by BPF_PROG_TEST_RUN."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from fsir.driver.errors import UsageError
+from fsir.interp.engine import HOOKS
+from fsir.interp.mapfile import Contents
+from fsir.interp.packet_io import Packet
+from fsir.interp.results import Hook, PacketResult
+from fsir.kernel.engine import LOOPBACK, KernelProgram, on_cpu
+from fsir.kernel.interfaces import private_interfaces
+from fsir.kernel.uapi import MapType, ProgType
+from fsir.run.engines import Settings, Subject
+
+
+class KernelEngine:
+    """The interfaces that the maps and `--ifindex` name are made, in a network namespace of their own."""
+
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        self.settings = settings
+        self.added_maps = subject.added_maps
+        if settings.externs:
+            raise UsageError("--extern is for interpreters: the kernel engine has the kernel's configuration")
+        with ExitStack() as stack:
+            queues = _interfaces(settings)
+            if queues.keys() != {LOOPBACK}:
+                stack.enter_context(private_interfaces(queues))
+            stack.enter_context(on_cpu(settings.cpu))
+            self._program = stack.enter_context(
+                KernelProgram(
+                    subject.elf,
+                    settings.program,
+                    prog_type=_type_number(settings.prog_type),
+                    map_sizes=settings.map_sizes,
+                    rodata=settings.rodata,
+                    maps=settings.maps,
+                )
+            )
+            self._stack = stack.pop_all()
+
+    @property
+    def program(self) -> str:
+        return self._program.name
+
+    @property
+    def hook(self) -> Hook:
+        return HOOKS.get(self._program.type.name.lower(), "skb")
+
+    @property
+    def perf_maps(self) -> frozenset[str]:
+        return frozenset(name for name, m in self._program.maps.items() if m.type == MapType.PERF_EVENT_ARRAY)
+
+    def run(self, index: int, packet: Packet, clock_ns: int) -> PacketResult:
+        outcome = self._program.run(packet.data, ifindex=self.settings.ifindex, rx_queue=self.settings.queue)
+        return PacketResult(index, outcome.verdict, outcome.data, outcome.meta, self.hook)
+
+    def dump_maps(self) -> Contents:
+        return self._program.dump_maps()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _interfaces(settings: Settings) -> dict[int, int]:
+    """The interfaces that must exist, with their numbers of queues."""
+    queues = {settings.ifindex: settings.queue + 1}
+    for entries in settings.maps.values():
+        for entry in entries:
+            number = entry.get("ifindex")
+            if isinstance(number, int):
+                queues.setdefault(number, 1)
+    return queues
+
+
+def _type_number(name: str | None) -> ProgType | None:
+    if name is None:
+        return None
+    try:
+        return ProgType[name.upper()]
+    except KeyError as error:
+        raise UsageError(f"there is no program type '{name}'") from error
