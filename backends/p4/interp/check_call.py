@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fsir.backends.p4.interp import tree
-from fsir.backends.p4.interp.check_expr import ExprChecker, describe, refusal, substitute
+from fsir.backends.p4.interp.check_expr import ExprChecker, describe, substitute
 from fsir.backends.p4.interp.errors import Loc, P4Error
+from fsir.backends.p4.interp.prelude import refusal
 from fsir.backends.p4.interp.symbols import (
     ActionSym,
     BlockSym,
@@ -281,6 +282,8 @@ class CallChecker(ExprChecker):
                     return self.require_lvalue(base)
             case tree.Slice(base=base):
                 return self.require_lvalue(base)
+            case tree.Const():
+                raise P4Error(expr.loc, "a constant cannot be written")
         raise P4Error(expr.loc, "this cannot be written")
 
 

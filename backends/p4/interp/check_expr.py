@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fsir.backends.p4.interp import arith, tree
 from fsir.backends.p4.interp.errors import Loc, P4Error
-from fsir.backends.p4.interp.prelude import REFUSED
+from fsir.backends.p4.interp.prelude import refusal
 from fsir.backends.p4.interp.symbols import ExternSym, Scopes, Symbol, TypeSym, Var
 from fsir.backends.p4.interp.types import (
     ANY,
@@ -514,10 +514,6 @@ def castable(source: Type, target: Type) -> bool:
     if isinstance(source, BitType | IntType) and target == INTEGER:
         return True
     return source == INTEGER and is_number(target)
-
-
-def refusal(name: str) -> str:
-    return f": {REFUSED[name]}" if name in REFUSED else ""
 
 
 def describe(symbol: Symbol) -> str:

@@ -90,7 +90,7 @@ class _Lexer:
         return Tokens(self.out, frozenset(self.includes))
 
     def at_line_start(self) -> bool:
-        return not self.text[self.line_start : self.pos].strip()
+        return not re.sub(r"/\*.*?\*/", "", self.text[self.line_start : self.pos]).strip()
 
     def scan(self, glued: bool) -> Token | None:
         """One token, or None after white space or a comment (which may span lines)."""

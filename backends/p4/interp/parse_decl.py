@@ -9,6 +9,7 @@ from fsir.backends.p4.interp import tree
 from fsir.backends.p4.interp.errors import P4Error
 from fsir.backends.p4.interp.lexer import Token
 from fsir.backends.p4.interp.parse_expr import ExprParser
+from fsir.backends.p4.interp.prelude import refusal
 
 Annotations = list[tree.Annotation]
 Item = TypeVar("Item")
@@ -201,7 +202,7 @@ class DeclParser(StmtParser):
         if self.at_type():
             return self.typed_declaration(notes)
         if self.token.kind == "name":
-            raise P4Error(self.loc, f"unknown type '{self.token.text}'")
+            raise P4Error(self.loc, f"unknown type '{self.token.text}'{refusal(self.token.text)}")
         raise P4Error(self.loc, f"expected a declaration but found {self.found()}")
 
     def typed_declaration(self, notes: Annotations) -> tree.Decl:
@@ -384,7 +385,7 @@ class DeclParser(StmtParser):
             return self.variable(notes)
         if not self.at_type():
             if self.token.kind == "name":
-                raise P4Error(self.loc, f"unknown type '{self.token.text}'")
+                raise P4Error(self.loc, f"unknown type '{self.token.text}'{refusal(self.token.text)}")
             raise P4Error(self.loc, f"expected a declaration but found {self.found()}")
         start = self.pos
         ref = self.type_ref()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from fsir.backends.p4.interp import tree
 from fsir.backends.p4.interp.errors import Loc, P4Error
 from fsir.backends.p4.interp.lexer import SOFT_KEYWORDS, Token
+from fsir.backends.p4.interp.prelude import refusal
 
 # Binding strength, loosest first. In P4 the bitwise operators bind tighter than comparisons (unlike C).
 LEVELS: tuple[tuple[str, ...], ...] = (
@@ -137,7 +138,7 @@ class ExprParser(Cursor):
         if self.token.kind != "name":
             raise P4Error(self.loc, f"expected a type but found {self.found()}")
         if self.token.text not in self.type_names and self.token.text != "_":
-            raise P4Error(self.loc, f"unknown type '{self.token.text}'")
+            raise P4Error(self.loc, f"unknown type '{self.token.text}'{refusal(self.token.text)}")
         name = self.advance().text
         if name == "_":
             return tree.SimpleRef(token.loc, "_")

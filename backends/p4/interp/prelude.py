@@ -88,3 +88,8 @@ REFUSED = {
     "action_selector": "table implementations are not modelled",
     "Checksum16": "deprecated: use verify_checksum and update_checksum",
 }
+
+
+def refusal(name: str) -> str:
+    """What to add to "not declared" where the name exists in v1model but not here."""
+    return f": {REFUSED[name]}" if name in REFUSED else ""
