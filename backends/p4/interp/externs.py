@@ -220,8 +220,11 @@ class Runtime:
         if not condition:
             raise P4RuntimeError(f"{what} failed")
 
-    def log_msg(self, message: str, data: Any) -> None:
-        self.log.append(message if data is None else f"{message} {data}")
+    def log_msg(self, message: str, data: tuple[Any, ...] | None) -> None:
+        """`{}` in the message stands for the next value."""
+        for value in data or ():
+            message = message.replace("{}", str(value), 1)
+        self.log.append(message)
 
 
 def index_in(size: int, index: int, name: str) -> int:
