@@ -6,6 +6,7 @@ A packet is one operation on the map; the program writes what came of it back in
 
 from __future__ import annotations
 
+import platform
 import random
 import struct
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from fsir.interp.map_base import MapSpec
 from fsir.interp.mapfile import dump_maps
 from fsir.kernel.engine import KernelProgram
 from fsir.kernel.syscalls import possible_cpus
+
+KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
+LRU_BATCHES_SINCE = (6, 17)
 
 LOOKUP, UPDATE, DELETE, STALE, PERCPU = range(5)
 COMMAND = struct.Struct("<14xBxIQQ")
@@ -133,11 +137,12 @@ def commands(seed: int, count: int, keys: int, ops: tuple[int, ...], key_of: Cal
 
 def prefix(number: int) -> int:
     """Keys of a trie: prefix lengths from 0 to 33 over few addresses, host bits left set."""
-    return struct.unpack("<Q", struct.pack("<I4s", number % 34, bytes([10, number % 3, number % 7, number % 11])))[0]
+    address = bytes([10, number % 3, number % 7, number % 11])
+    return number % 34 | int.from_bytes(address, "little") << 32
 
 
 PLAIN = (LOOKUP, UPDATE, UPDATE, UPDATE, DELETE, STALE)
-CASES = {
+CASES: dict[str, tuple[str, int, int, tuple[int, ...], int, Callable[[int], int]]] = {
     "hash": ("BPF_MAP_TYPE_HASH", 64, 0, PLAIN, 100, int),
     "hash, not preallocated": ("BPF_MAP_TYPE_HASH", 64, 1, PLAIN, 100, int),
     "percpu_hash": ("BPF_MAP_TYPE_PERCPU_HASH", 64, 0, (*PLAIN, PERCPU), 100, int),
@@ -156,6 +161,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_random_operations_give_the_kernels_answers(name: str, compile_c: Callable[..., bytes]) -> None:
     type_name, entries, flags, ops, keys, key_of = CASES[name]
+    if "LRU" in type_name and KERNEL < LRU_BATCHES_SINCE:
+        pytest.skip(f"kernel {platform.release()} evicts in other batches than those since 6.17")
     source = KEYED % {"type": type_name, "entries": entries, "flags": flags}
     key_size = 8
     if type_name.endswith("ARRAY"):
