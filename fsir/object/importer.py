@@ -334,6 +334,7 @@ def _rank(symbol: Symbol) -> tuple[bool, bool]:
 def _spread_lines(code: Code, f: _Function, records: list[tuple[int, tuple[str, int, int]]]) -> None:
     """Give every instruction the line record that it falls under."""
     mine = sorted((at - f.start, place) for at, place in records if f.start <= at < f.end)
-    for (at, place), (end, _) in zip(mine, [*mine[1:], (f.end - f.start, ("", 0, 0))], strict=True):
+    ends = [at for at, _ in mine[1:]] + [f.end - f.start]
+    for (at, place), end in zip(mine, ends, strict=False):
         for offset in range(at, end, isa.INSN_SIZE):
             code.lines[offset] = place
