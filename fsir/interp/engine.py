@@ -135,7 +135,7 @@ class InterpProgram:
         self.machine = Machine(hook, ncpu=max(ncpu or 1, cpu + 1), seed=seed, kernel=kernel)
         self.machine.cpu = cpu
         data = ModuleData(module)
-        values = {"LINUX_KERNEL_VERSION": (kernel[0] << 16) + (kernel[1] << 8)} | dict(externs or {})
+        values = {"LINUX_KERNEL_VERSION": version_code((*kernel, 0))} | dict(externs or {})
         addresses = create_maps(self.machine, data, sizes=map_sizes or {}, rodata=rodata or {}, externs=values)
         shared = _functions_of(module)
         self._parts: list[_Part] = []
@@ -264,6 +264,12 @@ class InterpProgram:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def version_code(version: tuple[int, int, int]) -> int:
+    """KERNEL_VERSION(a, b, c)."""
+    major, minor, patch = version
+    return (major << 16) + (minor << 8) + min(patch, 255)
 
 
 def _functions_of(scope: ModuleOp | PartOp) -> dict[str, ebpf.FuncOp]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsir.driver.shell import guard
 from fsir.run.arguments import make_parser
@@ -101,12 +101,15 @@ def _settings(args: argparse.Namespace, in_kernel: bool) -> Settings:
     from fsir.run.engines import Settings
 
     cpu, cpus = args.cpu, args.cpus
+    world: dict[str, Any] = {}
     if in_kernel:
         from fsir.kernel.engine import current_cpu
         from fsir.kernel.syscalls import possible_cpus
+        from fsir.run.kernel import running_kernel
 
         cpu = current_cpu() if cpu is None else cpu
         cpus = possible_cpus() if cpus is None else cpus
+        world["kernel"] = running_kernel()
     return Settings(
         program=args.prog,
         prog_type=args.prog_type,
@@ -120,6 +123,7 @@ def _settings(args: argparse.Namespace, in_kernel: bool) -> Settings:
         cpus=max(cpus or 1, (cpu or 0) + 1),
         seed=args.seed,
         budget=args.budget,
+        **world,
     )
 
 

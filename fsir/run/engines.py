@@ -40,6 +40,7 @@ class Settings:
     cpu: int = 0
     cpus: int = 1
     seed: int = 0
+    kernel: tuple[int, int, int] = (6, 18, 0)
     budget: int = 1_000_000
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fsir.dialects.placement import PartOp
 from fsir.driver.errors import UsageError
-from fsir.interp.engine import InterpProgram
+from fsir.interp.engine import InterpProgram, version_code
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -23,7 +23,8 @@ class InterpEngine:
             prog_type=settings.prog_type,
             map_sizes=settings.map_sizes,
             rodata=settings.rodata,
-            externs=settings.externs,
+            externs={"LINUX_KERNEL_VERSION": version_code(settings.kernel)} | dict(settings.externs),
+            kernel=settings.kernel[:2],
             cpu=settings.cpu,
             ncpu=settings.cpus,
             seed=settings.seed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from contextlib import ExitStack
 
 from fsir.driver.errors import UsageError
@@ -61,6 +63,13 @@ class KernelEngine:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def running_kernel() -> tuple[int, int, int]:
+    """The version of this machine's kernel."""
+    numbers = re.findall(r"\d+", platform.release())[:3]
+    major, minor, patch = (int(number) for number in (*numbers, "0", "0", "0")[:3])
+    return major, minor, patch
 
 
 def _interfaces(settings: Settings) -> dict[int, int]:
