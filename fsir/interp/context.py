@@ -14,6 +14,19 @@ from fsir.interp.packet_buffer import ETH_HLEN, PacketBuffer
 ETH_P_IP, ETH_P_IPV6 = 0x0008, 0xDD86
 """Values of `protocol`, which is in network byte order: htons(0x0800), htons(0x86dd)."""
 
+_LEAST_ETHERTYPE = 1536
+_ETH_P_802_2, _ETH_P_802_3 = 0x0400, 0x0100
+ETH_P_8021Q, ETH_P_8021AD = 0x0081, 0xA888
+VLAN_TYPES = (ETH_P_8021Q, ETH_P_8021AD)
+VLAN_HLEN = 4
+
+
+def skb_protocol(ethertype: bytes, payload: bytes) -> int:
+    """What the kernel makes of the type field of a frame and what follows it, as a value of `protocol`."""
+    if int.from_bytes(ethertype, "big") >= _LEAST_ETHERTYPE:
+        return int.from_bytes(ethertype, "little")
+    return _ETH_P_802_3 if payload[:2] == b"\xff\xff" else _ETH_P_802_2
+
 
 class Context(Protocol):
     """`addr` is what a program gets in r1."""
@@ -125,6 +138,9 @@ class SkbContext:
         """How many checksums were found right, less one; None is CHECKSUM_NONE."""
         self.encapsulation = False
         self.network_offset = ETH_HLEN
+        self.transport_offset: int | None = None
+        self.mac_length = 0
+        """The kernel's mac_len, which is 0 until something sets it."""
         self.addr = memory.alloc_handle("__sk_buff", self, self.load, self.store).base
 
     def reset(self) -> None:
@@ -133,6 +149,8 @@ class SkbContext:
         self.csum_level = None
         self.encapsulation = False
         self.network_offset = ETH_HLEN
+        self.transport_offset = None
+        self.mac_length = 0
 
     def get(self, name: str) -> int:
         """The value of a field by name, as an integer whatever its size."""

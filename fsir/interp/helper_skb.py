@@ -4,10 +4,11 @@ The packet is linear and not shared, starts at the MAC header, and its IP header
 is for a TC program on an Ethernet device and in a test run.
 """
 
-from fsir.interp.context import ETH_P_IP, ETH_P_IPV6
+from fsir.interp.context import ETH_P_IP, ETH_P_IPV6, VLAN_HLEN, VLAN_TYPES
 from fsir.interp.helper_base import M32, helper
 from fsir.interp.machine import Machine
 from fsir.interp.map_base import EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
+from fsir.interp.packet_buffer import ETH_HLEN
 
 _INT_MAX = 0x7FFFFFFF
 _RECOMPUTE_CSUM, _INVALIDATE_HASH = 1, 2
@@ -126,7 +127,7 @@ _ECN_CHECKSUM = {_ECT_1: 0xFFFD, _ECT_0: 0xFFFE}
 def skb_ecn_set_ce(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
     """1 if the packet carries "congestion experienced" now, else 0."""
     packet, offset = machine.packet, machine.skb.network_offset
-    protocol = machine.skb.get("protocol")
+    protocol = _protocol_behind_vlans(machine)
     if protocol == ETH_P_IP and (header := packet.read(offset, 20)) is not None:
         ecn = header[1] & 3
         if ecn in _ECN_CHECKSUM:
@@ -140,4 +141,23 @@ def skb_ecn_set_ce(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int
         if ecn != _NOT_ECT:
             packet.write(offset + 1, bytes([header[1] | _CE << 4]))
         return int(ecn != _NOT_ECT)
+    return 0
+
+
+_MAX_VLANS = 7
+
+
+def _protocol_behind_vlans(machine: Machine) -> int:
+    """The kernel's vlan_get_protocol; 0 where tags are cut off or too many."""
+    skb, packet = machine.skb, machine.packet
+    protocol = skb.get("protocol")
+    offset = skb.mac_length - VLAN_HLEN if skb.mac_length else ETH_HLEN
+    for _ in range(_MAX_VLANS + 1):
+        if protocol not in VLAN_TYPES:
+            return protocol
+        tag = packet.read(offset, VLAN_HLEN)
+        if tag is None:
+            return 0
+        protocol = int.from_bytes(tag[2:], "little")
+        offset += VLAN_HLEN
     return 0

@@ -1,25 +1,42 @@
 """Helpers that change the length of a socket buffer, or move its headers."""
 
-from fsir.interp.context import ETH_P_IP, ETH_P_IPV6
+from fsir.interp.context import ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, VLAN_HLEN, VLAN_TYPES, skb_protocol
 from fsir.interp.helper_base import M32, helper, s32
 from fsir.interp.helper_checksum import ENOTSUPP
 from fsir.interp.machine import Machine
-from fsir.interp.map_base import EFAULT, EINVAL
+from fsir.interp.map_base import EFAULT, EINVAL, ENOMEM
 from fsir.interp.packet_buffer import ETH_HLEN
 
 EALREADY = 114
 _MAX_LENGTH = 16384 - 320
 _ADDRESSES = 12
-_VLAN_HLEN = 4
 _IP_HEADERS = {ETH_P_IP: 20, ETH_P_IPV6: 40}
+
+
+def _insert(machine: Machine, offset: int, content: bytes) -> int:
+    """Room in the packet; the transport header stays where its bytes are."""
+    error = machine.packet.insert(offset, content)
+    if not error and machine.skb.transport_offset is not None:
+        machine.skb.transport_offset += len(content)
+    return error
+
+
+def _remove(machine: Machine, offset: int, size: int) -> int:
+    error = machine.packet.remove(offset, size)
+    if not error and machine.skb.transport_offset is not None:
+        machine.skb.transport_offset -= size
+    return error
 
 
 @helper("skb_change_tail")
 def skb_change_tail(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    length = r2 & M32
-    if r3 or length > _MAX_LENGTH or length < machine.skb.network_offset:
+    length, skb = r2 & M32, machine.skb
+    shortest = skb.network_offset
+    if skb.transport_offset is not None and skb.transport_offset > 0:
+        shortest = skb.transport_offset
+    if r3 or length > _MAX_LENGTH or length < shortest:
         return -EINVAL
-    if machine.skb.encapsulation:
+    if skb.encapsulation:
         return -ENOTSUPP
     return machine.packet.resize(length)
 
@@ -29,9 +46,10 @@ def skb_change_head(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: in
     room = r2 & M32
     if r3 or len(machine.packet) + room > _MAX_LENGTH:
         return -EINVAL
-    error = machine.packet.insert(0, bytes(room))
+    error = _insert(machine, 0, bytes(room))
     if not error:
         machine.skb.network_offset += room
+        machine.skb.mac_length = machine.skb.network_offset
     return error
 
 
@@ -43,9 +61,9 @@ def skb_change_proto(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: i
         return -EINVAL
     change = (skb.get("protocol"), target)
     if change == (ETH_P_IP, ETH_P_IPV6):
-        error = machine.packet.insert(skb.network_offset, bytes(20))
+        error = _insert(machine, skb.network_offset, bytes(20))
     elif change == (ETH_P_IPV6, ETH_P_IP):
-        error = machine.packet.remove(skb.network_offset, 20)
+        error = _remove(machine, skb.network_offset, 20)
     else:
         return -ENOTSUPP
     if not error:
@@ -105,7 +123,7 @@ def skb_adjust_room(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: in
 def _shrink(machine: Machine, offset: int, size: int, flags: int) -> int:
     if flags & ~(_FIXED_GSO | _DECAP_L3 | _NO_CSUM_RESET):
         return -EINVAL
-    error = machine.packet.remove(offset, size)
+    error = _remove(machine, offset, size)
     if not error and flags & _DECAP_L3:
         machine.skb.set("protocol", ETH_P_IP if flags & _DECAP_IPV4 else ETH_P_IPV6)
     return error
@@ -123,31 +141,35 @@ def _grow(machine: Machine, offset: int, size: int, flags: int) -> int:
             return -EALREADY
         if inner_mac > size:
             return -EINVAL
-    error = machine.packet.insert(offset, bytes(size))
+    error = _insert(machine, offset, bytes(size))
     if not error and flags & _ENCAP_L3:
         skb.encapsulation = True
+        if flags & _ENCAP_L4:
+            skb.transport_offset = skb.network_offset + (40 if flags & _ENCAP_IPV6 else 20)
         skb.set("protocol", ETH_P_IPV6 if flags & _ENCAP_IPV6 else ETH_P_IP)
     return error
 
 
-_ETH_P_8021Q, _ETH_P_8021AD = 0x0081, 0xA888
-_VLAN_TYPES = (_ETH_P_8021Q, _ETH_P_8021AD)
+_PUSH_MOVES_NETWORK_HEADER_UNTIL = (6, 12)
+"""Since then the network header is where the outer tag is, as after receiving such a frame."""
 
 
 @helper("skb_vlan_push")
 def skb_vlan_push(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
     """The outermost tag is kept beside the packet (vlan_tci, vlan_proto); one that was there moves into it."""
     skb, protocol = machine.skb, r2 & 0xFFFF
-    if protocol not in _VLAN_TYPES:
-        protocol = _ETH_P_8021Q
+    if protocol not in VLAN_TYPES:
+        protocol = ETH_P_8021Q
     if skb.get("vlan_present"):
         outer = skb.get("vlan_proto")
         tag = outer.to_bytes(2, "little") + skb.get("vlan_tci").to_bytes(2, "big")
-        error = machine.packet.insert(_ADDRESSES, tag)
+        error = _insert(machine, _ADDRESSES, tag)
         if error:
             return error
         skb.set("protocol", outer)
-        skb.network_offset += _VLAN_HLEN
+        if machine.kernel < _PUSH_MOVES_NETWORK_HEADER_UNTIL:
+            skb.network_offset += VLAN_HLEN
+            skb.mac_length += VLAN_HLEN
     _set_tag(machine, protocol, r3 & 0xFFFF)
     return 0
 
@@ -160,14 +182,14 @@ def skb_vlan_pop(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) 
         skb.set("vlan_present", 0)
         skb.set("vlan_tci", 0)
         skb.set("vlan_proto", 0)
-    elif skb.get("protocol") not in _VLAN_TYPES:
+    elif skb.get("protocol") not in VLAN_TYPES:
         return 0
     else:
         error, _ = _remove_tag(machine)
         if error:
             return error
     protocol = skb.get("protocol")
-    if protocol not in _VLAN_TYPES:
+    if protocol not in VLAN_TYPES:
         return 0
     error, tci = _remove_tag(machine)
     if not error:
@@ -181,21 +203,14 @@ def _set_tag(machine: Machine, protocol: int, tci: int) -> None:
     machine.skb.set("vlan_tci", tci)
 
 
-_LEAST_ETHERTYPE = 1536
-_ETH_P_802_2, _ETH_P_802_3 = 0x0400, 0x0100
-
-
 def _remove_tag(machine: Machine) -> tuple[int, int]:
     """Cut the tag out of the packet; the protocol becomes that of what follows."""
     skb, packet = machine.skb, machine.packet
-    tag = packet.read(_ADDRESSES + 2, _VLAN_HLEN)
+    tag = packet.read(_ADDRESSES + 2, VLAN_HLEN)
     if tag is None:
-        return -12, 0
-    packet.remove(_ADDRESSES, _VLAN_HLEN)
-    skb.network_offset = max(skb.network_offset - _VLAN_HLEN, ETH_HLEN)
-    if int.from_bytes(tag[2:], "big") >= _LEAST_ETHERTYPE:
-        skb.set("protocol", int.from_bytes(tag[2:], "little"))
-    else:
-        raw = packet.read(ETH_HLEN, 2) == b"\xff\xff"
-        skb.set("protocol", _ETH_P_802_3 if raw else _ETH_P_802_2)
+        return -ENOMEM, 0
+    _remove(machine, _ADDRESSES, VLAN_HLEN)
+    skb.network_offset = max(skb.network_offset - VLAN_HLEN, ETH_HLEN)
+    skb.mac_length = skb.network_offset
+    skb.set("protocol", skb_protocol(tag[2:], packet.read(ETH_HLEN, 2) or b""))
     return 0, int.from_bytes(tag[:2], "big")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from fsir.interp.context import SkbContext, XdpContext
+from fsir.interp.context import SkbContext, XdpContext, skb_protocol
 from fsir.interp.fib import Fib
 from fsir.interp.map_base import Map, MapSpec
 from fsir.interp.maps import create_map
@@ -186,9 +186,10 @@ class Machine:
         skb.set("ifindex", ifindex)
         skb.set("ingress_ifindex", ifindex)
         skb.set("queue_mapping", queue)
-        skb.set("protocol", int.from_bytes(packet[12:14], "little"))
+        skb.set("protocol", skb_protocol(packet[12:14], packet[14:16]))
         skb.set("wire_len", len(packet))
-        skb.set("pkt_type", _packet_type(packet))
+        interface = self.fib.interfaces.get(ifindex)
+        skb.set("pkt_type", _packet_type(packet, interface.mac if interface is not None else bytes(6)))
 
     def end_packet(self) -> None:
         """Release what lived for one packet. HelperError if the program left a lock or a reservation open."""
@@ -205,10 +206,11 @@ _EMPTY_STACK = bytes(STACK_SIZE)
 _PACKET_HOST, _PACKET_BROADCAST, _PACKET_MULTICAST, _PACKET_OTHERHOST = range(4)
 
 
-def _packet_type(packet: bytes) -> int:
-    """What eth_type_trans makes of the destination address, for an interface without an address of its own."""
-    if packet[:6] == b"\xff" * 6:
+def _packet_type(packet: bytes, mac: bytes) -> int:
+    """What eth_type_trans makes of the destination address, on an interface with the address `mac`."""
+    destination = packet[:6]
+    if destination == mac:
+        return _PACKET_HOST
+    if destination == b"\xff" * 6:
         return _PACKET_BROADCAST
-    if packet[:1] and packet[0] & 1:
-        return _PACKET_MULTICAST
-    return _PACKET_OTHERHOST if any(packet[:6]) else _PACKET_HOST
+    return _PACKET_MULTICAST if destination[0] & 1 else _PACKET_OTHERHOST

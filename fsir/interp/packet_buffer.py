@@ -127,15 +127,25 @@ class PacketBuffer:
         return 0
 
     def insert(self, offset: int, content: bytes) -> int:
-        """Make room at `offset` from data and put `content` there; what precedes it moves forward."""
-        if self.data - len(content) < self._reserved:
-            return -ENOMEM
-        head = self.read(0, offset)
-        if head is None:
-            return -EINVAL
-        self.data -= len(content)
+        """Make room at `offset` from data and put `content` there; what precedes it moves forward.
+
+        Where the headroom is used up, everything moves, as the kernel reallocates. An `offset` behind the end of
+        a packet that was trimmed is as good as another: the bytes that were there come back.
+        """
+        buf, size = self.region.buf, len(content)
+        length = len(self) + size
+        head = bytes(buf[self.data : self.data + offset])
+        if self.data - size < self._reserved:
+            rest = bytes(buf[self.data + offset : self.data_end])
+            if self.headroom + length > self._hard_end:
+                return -ENOMEM
+            self.data = self.headroom
+            buf[self.data + offset + size : self.data + length] = rest
+        else:
+            self.data -= size
         self.data_meta = self.data
-        self.write(0, head + content)
+        self.data_end = self.data + length
+        buf[self.data : self.data + offset + size] = head + content
         self._publish()
         return 0
 
@@ -143,7 +153,7 @@ class PacketBuffer:
         """Cut `size` bytes out at `offset` from data; what precedes them moves back."""
         head = self.read(0, offset)
         if head is None or offset + size > len(self):
-            return -EINVAL
+            return -ENOMEM
         self.data += size
         self.data_meta = self.data
         self.write(0, head)
