@@ -31,7 +31,7 @@ def sequence(wanted: Mapping[int, int | None], busy: int, spare_slot: int) -> li
             victim = next((d for d in pending if d < SLOT), None)
             if victim is None:
                 raise AllocationError("stack slots exchange their contents and no register is free")
-            spare = _spare(pending, busy, spare_slot)
+            spare = _spare(wanted, busy, spare_slot)
             if spare >= SLOT and any(d >= SLOT and s == victim for d, s in pending.items()):
                 raise AllocationError("a stack slot and a register exchange their contents and no register is free")
             done.append((spare, victim))
@@ -51,8 +51,8 @@ def sequence(wanted: Mapping[int, int | None], busy: int, spare_slot: int) -> li
     return done
 
 
-def _spare(pending: Mapping[int, int | None], busy: int, spare_slot: int) -> int:
-    for place in (*pending, *pending.values()):
+def _spare(wanted: Mapping[int, int | None], busy: int, spare_slot: int) -> int:
+    for place in (*wanted, *wanted.values()):
         if place is not None and place < SLOT:
             busy |= 1 << place
     free = ALLOCATABLE & ~busy
