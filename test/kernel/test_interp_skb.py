@@ -114,6 +114,13 @@ def arguments(rng: random.Random, op: int) -> tuple[int, int, int, int, int, int
     return a, b, 0, flags, before, after
 
 
+def steps(rng: random.Random) -> list[int]:
+    """What to call. Not skb_change_tail together with something that makes room: where the kernel has to
+    reallocate it shows bytes from behind the end, or sees a transport header where a test run has none."""
+    ops = [rng.randrange(len(NAMES)) for _ in range(STEPS)]
+    return [14 if op == 5 and set(ops) & {6, 7, 8, 10} else op for op in ops]
+
+
 def frame(rng: random.Random) -> bytes:
     """An Ethernet frame of some kind with a random payload."""
     # No broadcast address: that of the loopback interface, which test runs use, is zero.
@@ -184,7 +191,7 @@ def test_helpers_on_socket_buffers(compile_c: Callable[..., bytes]) -> None:
         calls_fd, states_fd = program.map_fd("calls"), program.map_fd("states")
         for number in range(12000):
             packet = frame(rng)
-            calls = [(op, *arguments(rng, op)) for op in (rng.randrange(len(NAMES)) for _ in range(STEPS))]
+            calls = [(op, *arguments(rng, op)) for op in steps(rng)]
             for index, call in enumerate(calls):
                 syscalls.map_update(calls_fd, index.to_bytes(4, "little"), CALLS.pack(*call))
             outcome = program.run(packet)
