@@ -7,6 +7,7 @@ are not all known, the `_at` operations take the address instead.  A lookup give
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from xdsl.dialects.builtin import (
@@ -14,13 +15,14 @@ from xdsl.dialects.builtin import (
     FlatSymbolRefAttrConstr,
     IntAttr,
     IntegerType,
+    ModuleOp,
     StringAttr,
     SymbolNameConstraint,
     SymbolRefAttr,
     UnitAttr,
     i1,
 )
-from xdsl.ir import Attribute, Dialect
+from xdsl.ir import Attribute, Dialect, Operation, SSAValue
 from xdsl.irdl import (
     base,
     irdl_attr_definition,
@@ -35,6 +37,7 @@ from xdsl.irdl import (
     var_operand_def,
 )
 from xdsl.traits import Pure, SymbolOpInterface
+from xdsl.utils.exceptions import VerifyException
 
 from fsir.dialects.ebpf.base import EbpfOp
 from fsir.dialects.ebpf.types import WordType
@@ -86,6 +89,28 @@ class DeclOp(EbpfOp):
     traits = traits_def(SymbolOpInterface())
 
 
+def declaration_of(op: Operation, name: str) -> DeclOp | None:
+    """The `map.decl` of a map in the module that an operation is in. (Declarations come first in a module.)"""
+    top = op
+    while (parent := top.parent_op()) is not None:
+        top = parent
+    if not isinstance(top, ModuleOp):
+        return None
+    return next((d for d in top.body.block.ops if isinstance(d, DeclOp) and d.sym_name.data == name), None)
+
+
+def _check_size(op: EbpfOp, what: str, values: Sequence[SSAValue]) -> None:
+    """Raise VerifyException unless operands are together as long as the map's key or value."""
+    name = op.symbol_prop("map")
+    declaration = declaration_of(op, name)
+    if declaration is None:
+        raise VerifyException(f"no map @{name} is declared in the module; declare it with map.decl")
+    want = declaration.int_prop(f"{what}_size")
+    have = sum(value.type.width.data // 8 for value in values if isinstance(value.type, IntegerType))
+    if have != want:
+        raise VerifyException(f"the {what} of @{name} has {want} bytes, the operands have {have}")
+
+
 @irdl_op_definition
 class LookupOp(EbpfOp):
     """The address of the value under a key, or null (bpf_map_lookup_elem)."""
@@ -96,6 +121,10 @@ class LookupOp(EbpfOp):
     res = result_def(ValueType)
     map = prop_def(SymbolRefAttr)
     key_count = prop_def(IntAttr)
+
+    def verify_(self) -> None:
+        super().verify_()
+        _check_size(self, "key", self.operands)
 
 
 @irdl_op_definition
@@ -123,9 +152,26 @@ class UpdateOp(EbpfOp):
     value_count = prop_def(IntAttr)
 
     @property
-    def key(self) -> list[object]:
+    def key(self) -> Sequence[SSAValue]:
         """The operands that make up the key."""
-        return list(self.operands[: self.int_prop("key_count")])
+        return self.operands[: self.int_prop("key_count")]
+
+    @property
+    def value(self) -> Sequence[SSAValue]:
+        """The operands that make up the value."""
+        return self.operands[self.int_prop("key_count") : -1]
+
+    @property
+    def flags(self) -> SSAValue:
+        """BPF_ANY, BPF_NOEXIST or BPF_EXIST (uapi linux/bpf.h)."""
+        return self.operands[-1]
+
+    def verify_(self) -> None:
+        super().verify_()
+        if len(self.operands) != self.int_prop("key_count") + self.int_prop("value_count") + 1:
+            raise VerifyException("the operands are not those of the key, those of the value, and the flags")
+        _check_size(self, "key", self.key)
+        _check_size(self, "value", self.value)
 
 
 @irdl_op_definition
@@ -151,6 +197,10 @@ class DeleteOp(EbpfOp):
     res = result_def()
     map = prop_def(SymbolRefAttr)
     key_count = prop_def(IntAttr)
+
+    def verify_(self) -> None:
+        super().verify_()
+        _check_size(self, "key", self.operands)
 
 
 @irdl_op_definition

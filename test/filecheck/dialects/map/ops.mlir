@@ -1,0 +1,33 @@
+// RUN: %roundtrip
+
+// CHECK: map.decl @flows "hash" key 12 value 8 entries 1024 flags 0 {section = ".maps"}
+map.decl @flows "hash" key 12 value 8 entries 1024 flags 0 {section = ".maps"}
+
+// CHECK-LABEL: ebpf.func @ops
+ebpf.func @ops section "xdp" {
+^entry(%a : i64, %b : i32, %key : !ebpf.fp):
+  // A key is the concatenation of its operands: 8 + 4 bytes.
+  // CHECK: %v = map.lookup @flows(%a, %b) : i64, i32 -> !map.value<@flows>
+  %v = map.lookup @flows(%a, %b) : i64, i32 -> !map.value<@flows>
+  // CHECK-NEXT: %w = map.lookup_at @flows[%key] : !ebpf.fp -> !map.value<@flows>
+  %w = map.lookup_at @flows[%key] : !ebpf.fp -> !map.value<@flows>
+  // CHECK-NEXT: %hit = map.hit %v : !map.value<@flows> -> i1
+  %hit = map.hit %v : !map.value<@flows> -> i1
+  // CHECK-NEXT: %x = map.load %v[4] {field = "packets"} : !map.value<@flows> -> i32
+  %x = map.load %v[4] {field = "packets"} : !map.value<@flows> -> i32
+  // CHECK-NEXT: map.store %v[4], %x : !map.value<@flows>, i32
+  map.store %v[4], %x : !map.value<@flows>, i32
+  // CHECK-NEXT: map.atomic "add" %v[0], %x : !map.value<@flows>, i32
+  map.atomic "add" %v[0], %x : !map.value<@flows>, i32
+  // CHECK-NEXT: %rc = map.update @flows key (%a, %b) value (%a) flags %a : i64, i32, i64, i64 -> i64
+  %rc = map.update @flows key (%a, %b) value (%a) flags %a : i64, i32, i64, i64 -> i64
+  // CHECK-NEXT: %rc_1 = map.update_at @flows[%key], %key flags %a : !ebpf.fp, !ebpf.fp, i64 -> i64
+  %rc_1 = map.update_at @flows[%key], %key flags %a : !ebpf.fp, !ebpf.fp, i64 -> i64
+  // CHECK-NEXT: %rc_2 = map.delete @flows(%a, %b) : i64, i32 -> i64
+  %rc_2 = map.delete @flows(%a, %b) : i64, i32 -> i64
+  // CHECK-NEXT: %rc_3 = map.delete_at @flows[%key] : !ebpf.fp -> i64
+  %rc_3 = map.delete_at @flows[%key] : !ebpf.fp -> i64
+  // CHECK-NEXT: %to = map.redirect @ports[%a] flags %rc : i64, i64 -> i64
+  %to = map.redirect @ports[%a] flags %rc : i64, i64 -> i64
+  ebpf.exit (%to) : i64
+}

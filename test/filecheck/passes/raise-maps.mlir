@@ -1,0 +1,50 @@
+// RUN: fs-opt %s -p raise-maps | filecheck %s
+
+map.decl @m "hash" key 4 value 16 entries 1 flags 0
+map.decl @ports "devmap" key 4 value 4 entries 1 flags 0
+
+// CHECK-LABEL: ebpf.func @operations
+ebpf.func @operations section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx, %key : !ebpf.fp, %x : i64):
+  %m = ebpf.ld_sym @m -> !map.handle<@m>
+  // CHECK: %v = map.lookup_at @m[%key] : !ebpf.fp -> !map.value<@m>
+  %v = ebpf.call 1(%m, %key) : !map.handle<@m>, !ebpf.fp -> !map.value<@m>
+  // CHECK-NEXT: map.update_at @m[%key], %key flags %x : !ebpf.fp, !ebpf.fp, i64 -> i64
+  %a = ebpf.call 2(%m, %key, %key, %x) : !map.handle<@m>, !ebpf.fp, !ebpf.fp, i64 -> i64
+  // CHECK-NEXT: map.delete_at @m[%key] : !ebpf.fp -> i64
+  %b = ebpf.call 3(%m, %key) : !map.handle<@m>, !ebpf.fp -> i64
+  %ports = ebpf.ld_sym @ports -> !map.handle<@ports>
+  // CHECK: map.redirect @ports[%x] flags %x : i64, i64 -> i64
+  %c = ebpf.call 51(%ports, %x, %x) : !map.handle<@ports>, i64, i64 -> i64
+  // CHECK-NEXT: %[[HIT:.*]] = map.hit %v : !map.value<@m> -> i1
+  // CHECK-NEXT: cf.cond_br %[[HIT]], ^hit, ^miss
+  ebpf.jeqi %v, 0, ^miss, ^hit : !map.value<@m>
+^hit:
+  // CHECK: %[[B:.*]] = map.load %v[12] : !map.value<@m> -> i8
+  // CHECK-NEXT: arith.extui %[[B]] : i8 to i64
+  %field = ebpf.addi %v, 8 : !map.value<@m> -> !map.value<@m>
+  %y = ebpf.ldx8 %field[4] : !map.value<@m> -> i64
+  // CHECK-NEXT: map.store %v[0], %y : !map.value<@m>, i64
+  ebpf.stx64 %v[0], %y : !map.value<@m>, i64
+  // CHECK: map.atomic "add" %v[4], %{{.*}} : !map.value<@m>, i32
+  ebpf.atomic_add32 %v[4], %x : !map.value<@m>, i64
+  // A fetching atomic has a result, which map.atomic has not.
+  // CHECK-NEXT: ebpf.atomic_fetch_add64
+  %old = ebpf.atomic_fetch_add64 %v[8], %x : !map.value<@m>, i64 -> i64
+  ebpf.exit (%old) : i64
+^miss:
+  ebpf.exit (%x) : i64
+}
+
+// A map that is not known by name, and a value whose kind is not known, stay.
+
+// CHECK-LABEL: ebpf.func @unknown
+ebpf.func @unknown section "xdp" attributes {prog_type = "xdp"} {
+^entry(%handle : !ebpf.reg, %key : !ebpf.fp):
+  // CHECK: ebpf.call 1(%handle, %key) : reg, !ebpf.fp -> reg
+  %v = ebpf.call 1(%handle, %key) : reg, !ebpf.fp -> reg
+  // CHECK-NEXT: ebpf.jnei %v, 0
+  ebpf.jnei %v, 0, ^out, ^out : reg
+^out:
+  ebpf.end
+}

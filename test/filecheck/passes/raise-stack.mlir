@@ -1,0 +1,96 @@
+// RUN: fs-opt %s -p raise-stack | filecheck %s
+
+map.decl @m "hash" key 8 value 4 entries 1 flags 0
+
+// A key that is put together on the stack becomes operands; the zeroing store is cut where others overwrite part of it.
+
+// CHECK-LABEL: ebpf.func @key
+ebpf.func @key section "xdp" attributes {prog_type = "xdp"} {
+^entry(%addr : i64, %port : i64, %flags : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK-NOT: ebpf.st
+  ebpf.st64 %fp[-8], 0 : !ebpf.fp
+  ebpf.stx32 %fp[-8], %addr : !ebpf.fp, i64
+  ebpf.stx16 %fp[-4], %port : !ebpf.fp, i64
+  %k = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  // CHECK-DAG: %[[A:.*]] = arith.trunci %addr : i64 to i32
+  // CHECK-DAG: %[[P:.*]] = arith.trunci %port : i64 to i16
+  // CHECK-DAG: %[[Z:.*]] = arith.trunci %{{.*}} : i64 to i16
+  // CHECK: map.lookup @m(%[[A]], %[[P]], %[[Z]]) : i32, i16, i16 -> !map.value<@m>
+  %v = map.lookup_at @m[%k] : !ebpf.fp -> !map.value<@m>
+  ebpf.st32 %fp[-12], 7 : !ebpf.fp
+  %w = ebpf.addi %fp, -12 : !ebpf.fp -> !ebpf.fp
+  // CHECK: map.update @m key (%{{.*}}, %{{.*}}, %{{.*}}) value (%{{.*}}) flags %flags : i32, i16, i16, i32, i64 -> i64
+  %rc = map.update_at @m[%k], %w flags %flags : !ebpf.fp, !ebpf.fp, i64 -> i64
+  ebpf.exit (%rc) : i64
+}
+
+// Where paths store different values, the slot is a block argument.
+
+// CHECK-LABEL: ebpf.func @join
+ebpf.func @join section "xdp" attributes {prog_type = "xdp"} {
+^entry(%x : i64, %y : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK-NOT: ebpf.st
+  ebpf.stx64 %fp[-8], %x : !ebpf.fp, i64
+  // CHECK: ebpf.jeqi %x, 0, ^out(%x : i64), ^other : i64
+  ebpf.jeqi %x, 0, ^out, ^other : i64
+^other:
+  ebpf.stx64 %fp[-8], %y : !ebpf.fp, i64
+  // CHECK: ebpf.fallthrough ^out(%y : i64)
+  ebpf.fallthrough ^out
+// CHECK: ^out(%[[V:.*]]: i64):
+^out:
+  // CHECK-NEXT: ebpf.exit (%[[V]]) : i64
+  %v = ebpf.ldx64 %fp[-8] : !ebpf.fp -> i64
+  ebpf.exit (%v) : i64
+}
+
+// What a helper reads or writes through an address stays, and so does what is read in other pieces than it was written.
+
+// CHECK-LABEL: ebpf.func @memory
+ebpf.func @memory section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx, %x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK: ebpf.stx64 %fp[-16], %x
+  ebpf.stx64 %fp[-16], %x : !ebpf.fp, i64
+  // CHECK-NEXT: ebpf.ldx8 %fp[-13]
+  %b = ebpf.ldx8 %fp[-13] : !ebpf.fp -> i64
+  // CHECK-NEXT: ebpf.stx64 %fp[-8], %b
+  ebpf.stx64 %fp[-8], %b : !ebpf.fp, i64
+  %p = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %size = arith.constant 8 : i64
+  // CHECK: ebpf.call 28
+  %s = ebpf.call 28(%p, %size, %p, %size, %x) : !ebpf.fp, i64, !ebpf.fp, i64, i64 -> i64
+  // CHECK-NEXT: %v = ebpf.ldx64 %fp[-8]
+  %v = ebpf.ldx64 %fp[-8] : !ebpf.fp -> i64
+  ebpf.exit (%v) : i64
+}
+
+// An address that another function gets may be used for any byte: nothing moves.
+
+// CHECK-LABEL: ebpf.func @escapes
+ebpf.func @escapes section "xdp" attributes {prog_type = "xdp"} {
+^entry(%x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK: ebpf.stx64 %fp[-8], %x
+  ebpf.stx64 %fp[-8], %x : !ebpf.fp, i64
+  %r = ebpf.call_local @escapes(%fp) : !ebpf.fp -> i64
+  // CHECK: ebpf.ldx64 %fp[-8]
+  %v = ebpf.ldx64 %fp[-8] : !ebpf.fp -> i64
+  ebpf.exit (%v) : i64
+}
+
+// Padding that was never written is no value: the key stays in memory.
+
+// CHECK-LABEL: ebpf.func @unwritten
+ebpf.func @unwritten section "xdp" attributes {prog_type = "xdp"} {
+^entry(%x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK: ebpf.stx32 %fp[-8], %x
+  ebpf.stx32 %fp[-8], %x : !ebpf.fp, i64
+  %k = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  // CHECK: map.lookup_at @m[%k]
+  %v = map.lookup_at @m[%k] : !ebpf.fp -> !map.value<@m>
+  ebpf.exit (%x) : i64
+}

@@ -1,0 +1,104 @@
+// RUN: fs-opt %s -p raise-types | filecheck %s
+
+map.decl @m "hash" key 4 value 8 entries 1 flags 0
+map.decl @outer "array_of_maps" key 4 value 4 entries 1 flags 0 {inner = @m}
+map.decl @".rodata" "array" key 4 value 8 entries 1 flags 0 {section = ".rodata", internal = unit}
+
+// CHECK-LABEL: ebpf.func @kinds
+// CHECK-NEXT:  ^entry(%ctx: !packet.ctx):
+ebpf.func @kinds section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  // CHECK-NEXT: %fp = ebpf.frame -> !ebpf.fp
+  %fp = ebpf.frame -> reg
+  // CHECK-NEXT: ebpf.ldx32 %ctx[0] : !packet.ctx -> !packet.ptr
+  %data = ebpf.ldx32 %ctx[0] : reg -> reg
+  // CHECK-NEXT: ebpf.ldx32 %ctx[4] : !packet.ctx -> !packet.end_ptr
+  %end = ebpf.ldx32 %ctx[4] : reg -> reg
+  // CHECK-NEXT: ebpf.ldx32 %ctx[8] : !packet.ctx -> !packet.meta_ptr
+  %meta = ebpf.ldx32 %ctx[8] : reg -> reg
+  // CHECK-NEXT: ebpf.ldx32 %ctx[16] : !packet.ctx -> i64
+  %queue = ebpf.ldx32 %ctx[16] : reg -> reg
+  // CHECK-NEXT: ebpf.add %queue, %data : i64, !packet.ptr -> !packet.ptr
+  %p = ebpf.add %queue, %data : reg, reg -> reg
+  // CHECK-NEXT: ebpf.sub %end, %data : !packet.end_ptr, !packet.ptr -> i64
+  %length = ebpf.sub %end, %data : reg, reg -> reg
+  // The sum of two addresses is nothing known.
+  // CHECK-NEXT: ebpf.add %p, %data : !packet.ptr, !packet.ptr -> reg
+  %nonsense = ebpf.add %p, %data : reg, reg -> reg
+  // CHECK-NEXT: ebpf.ld_sym @m -> !map.handle<@m>
+  %m = ebpf.ld_sym @m -> reg
+  // CHECK-NEXT: ebpf.ld_sym @".rodata" -> !map.value<@".rodata">
+  %global = ebpf.ld_sym @".rodata" -> reg
+  // CHECK-NEXT: ebpf.addi %fp, -4 : !ebpf.fp -> !ebpf.fp
+  %key = ebpf.addi %fp, -4 : reg -> reg
+  // CHECK-NEXT: ebpf.call 1(%m, %key) : !map.handle<@m>, !ebpf.fp -> !map.value<@m>
+  %value = ebpf.call 1(%m, %key) : reg, reg -> reg
+  // A lookup in a map of maps gives a map, of which nothing is known.
+  %o = ebpf.ld_sym @outer -> reg
+  // CHECK: ebpf.call 1(%o, %key) : !map.handle<@outer>, !ebpf.fp -> reg
+  %inner = ebpf.call 1(%o, %key) : reg, reg -> reg
+  // A word from the stack may be anything, half a word is a scalar.
+  // CHECK-NEXT: ebpf.ldx64 %fp[-8] : !ebpf.fp -> reg
+  %spilled = ebpf.ldx64 %fp[-8] : reg -> reg
+  // CHECK-NEXT: ebpf.ldx32 %fp[-8] : !ebpf.fp -> i64
+  %half = ebpf.ldx32 %fp[-8] : reg -> reg
+  ebpf.exit (%half) : reg
+}
+
+// Where an address meets a scalar, the kind is unknown, and both are cast to it.
+
+// CHECK-LABEL: ebpf.func @meet
+ebpf.func @meet section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %data = ebpf.ldx32 %ctx[0] : reg -> reg
+  %zero = ebpf.movi 0 -> reg
+  // CHECK: %[[A:.*]] = ebpf.cast %zero : i64 -> reg
+  // CHECK-NEXT: %[[B:.*]] = ebpf.cast %data : !packet.ptr -> reg
+  // CHECK-NEXT: ebpf.jeqi %ctx, 0, ^out(%[[A]] : reg), ^out(%[[B]] : reg) : !packet.ctx
+  ebpf.jeqi %ctx, 0, ^out(%zero : reg), ^out(%data : reg) : reg
+// CHECK: ^out(%x: !ebpf.reg):
+^out(%x : !ebpf.reg):
+  ebpf.exit (%x) : reg
+}
+
+// A loop's counter is a scalar because all that reaches it is.
+
+// CHECK-LABEL: ebpf.func @loop
+ebpf.func @loop section "tc" attributes {prog_type = "sched_cls"} {
+^entry(%ctx : !ebpf.reg):
+  // CHECK: ebpf.ldx32 %ctx[76] : !packet.ctx -> !packet.ptr
+  %data = ebpf.ldx32 %ctx[76] : reg -> reg
+  %zero = ebpf.movi 0 -> reg
+  ebpf.ja ^head(%zero, %data : reg, reg)
+// CHECK: ^head(%i: i64, %p: !packet.ptr):
+^head(%i : !ebpf.reg, %p : !ebpf.reg):
+  %j = ebpf.addi %i, 1 : reg -> reg
+  %q = ebpf.addi %p, 1 : reg -> reg
+  ebpf.jlti %j, 10, ^head(%j, %q : reg, reg), ^out : reg
+^out:
+  ebpf.exit (%j) : reg
+}
+
+// A static function's arguments have the kind that all its callers pass; a global one may be called by anyone.
+
+// CHECK-LABEL: ebpf.func @static
+// CHECK-NEXT: ^entry(%a: !packet.ctx):
+ebpf.func @static section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%a : !ebpf.reg):
+  %r = ebpf.movi 0 -> reg
+  ebpf.exit (%r) : reg
+}
+// CHECK-LABEL: ebpf.func @global
+// CHECK-NEXT: ^entry(%a: !ebpf.reg):
+ebpf.func @global section ".text" {
+^entry(%a : !ebpf.reg):
+  %r = ebpf.movi 0 -> reg
+  ebpf.exit (%r) : reg
+}
+ebpf.func @calls section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  // CHECK: ebpf.call_local @static(%ctx) : !packet.ctx -> i64
+  %r = ebpf.call_local @static(%ctx) : reg -> reg
+  %s = ebpf.call_local @global(%ctx) : reg -> reg
+  ebpf.exit (%s) : reg
+}
