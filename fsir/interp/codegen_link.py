@@ -113,7 +113,10 @@ class Link:
 
     def run(self, symbol: str, ctx: int) -> int:
         """Run a program on the context at this address."""
-        return self.enter_program(symbol, ctx, 0)
+        result = self.enter_program(symbol, ctx, 0)
+        if self.state[0] > self.limit[0]:
+            self._over_limit(self.state[0], 0)
+        return result
 
     def enter_program(self, symbol: str, ctx: int, depth: int) -> int:
         """A program as a tail call enters it: r1 is the context, the frame is that of the caller."""
