@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fsir.backends.p4.interp import tree
 from fsir.backends.p4.interp.check_expr import ExprChecker, describe, substitute
+from fsir.backends.p4.interp.check_v1model import check_extern_call
 from fsir.backends.p4.interp.errors import Loc, P4Error
 from fsir.backends.p4.interp.prelude import refusal
 from fsir.backends.p4.interp.symbols import (
@@ -73,7 +74,10 @@ class CallChecker(ExprChecker):
                 raise P4Error(expr.loc, f"action '{func.name}' cannot be called here")
             return self.bind(expr, symbol.callee, {})
         if isinstance(symbol, Overloads):
-            return self.bind(expr, self.overload(expr, symbol.callees, func.name), {})
+            callee = self.overload(expr, symbol.callees, func.name)
+            checked = self.bind(expr, callee, {})
+            check_extern_call(expr, callee)
+            return checked
         if symbol is None:
             raise P4Error(func.loc, f"'{func.name}' is not declared{refusal(func.name)}")
         raise P4Error(func.loc, f"'{func.name}' is {describe(symbol)} and cannot be called")

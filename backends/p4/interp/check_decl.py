@@ -8,6 +8,7 @@ from fsir.backends.p4.interp import tree
 from fsir.backends.p4.interp.check_call import compile_time
 from fsir.backends.p4.interp.check_stmt import FINAL_STATES, StmtChecker, falls_through
 from fsir.backends.p4.interp.check_table import TableChecker
+from fsir.backends.p4.interp.check_v1model import check_role
 from fsir.backends.p4.interp.errors import Loc, P4Error
 from fsir.backends.p4.interp.symbols import (
     ActionSym,
@@ -390,6 +391,8 @@ class DeclChecker(TableChecker, StmtChecker):
             raise P4Error(decl.loc, f"'{symbol.decl.name}' needs an argument for '{missing[0]}'")
         bindings: dict[str, Type] = {}
         blocks = [self.package_block(given[param.name], param, bindings) for param in symbol.decl.params]
+        for name, block in zip(names, blocks, strict=True):
+            check_role(name, block)
         self.main = Package(decl, blocks)
 
     def package_block(self, arg: tree.Arg, param: tree.ParamDecl, bindings: dict[str, Type]) -> InstanceSym:
