@@ -27,6 +27,10 @@ for _family in (
     importlib.import_module(f"fsir.interp.helper_{_family}")
 
 
+TAIL_CALL = 12
+"""Leaves the program, so generated code does it itself, with `Machine.tail_call`."""
+
+
 def call_of(number: int) -> Call:
     """The implementation of a helper: `call(machine, r1, r2, r3, r4, r5)` returns a word.
 
@@ -37,7 +41,7 @@ def call_of(number: int) -> Call:
 
 def is_interpreted(number: int) -> bool:
     """Whether the interpreter can run this helper."""
-    return number in CALLS
+    return number in CALLS or number == TAIL_CALL
 
 
 def _refusal(number: int) -> Call:

@@ -30,14 +30,6 @@ class HelperError(Exception):
     """A helper that is not interpreted, or used in a way that no verifier would let through."""
 
 
-class TailCall(Exception):
-    """Leaves the running frame for the program named `program`, whose result is the frame's result."""
-
-    def __init__(self, program: str):
-        super().__init__(program)
-        self.program = program
-
-
 @dataclass(frozen=True)
 class Redirect:
     """Where a redirect leads: an interface, or an entry of a map."""
