@@ -70,6 +70,7 @@ class Machine:
         self.kernel = kernel
         self.memory = Memory()
         self.maps: dict[str, Map] = {}
+        self._map_at: dict[int, Map] = {}
         self.packet = PacketBuffer(self.memory, skb=hook == "skb")
         self.xdp = XdpContext(self.memory, self.packet)
         self.skb = SkbContext(self.memory, self.packet)
@@ -100,11 +101,13 @@ class Machine:
     def add_map(self, spec: MapSpec) -> Map:
         """Create a map that programs can refer to by name or address."""
         created = create_map(spec, self.memory, self.ncpu)
-        self.maps[spec.name] = created
+        self.maps[spec.name] = self._map_at[created.addr] = created
         return created
 
     def map_at(self, addr: int) -> Map:
         """The map whose address a program passed to a helper."""
+        if (known := self._map_at.get(addr)) is not None:
+            return known
         region = self.memory.region_at(addr)
         if region is not None and isinstance(region.owner, Map) and addr == region.base:
             return region.owner
