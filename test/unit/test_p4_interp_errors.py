@@ -200,6 +200,44 @@ WRONG = [
     ),
     ("local", "/*!*/register<pair_t>(5) r;", "a register of pair_t is not supported: only bit<N> and int<N>"),
     ("local", "/*!*/action_profile(5) r;", "unknown type 'action_profile': table implementations are not modelled"),
+    (
+        "local",
+        "table t { key = { meta.m: lpm; hdr.in_.a: /*!*/lpm; } actions = { NoAction; } }",
+        "table 't' has more than one lpm key, which BMv2 does not take",
+    ),
+    (
+        "local",
+        "table t { key = { meta.m: lpm; } actions = { NoAction; } const entries = {"
+        " 0x10 &&& 0xF0: NoAction(); 0x10: NoAction(); /*!*/0x1F &&& 0xF0: NoAction(); } }",
+        "table 't' has two entries for this key",
+    ),
+    (
+        "local",
+        "action f(bit<8> x, bit<8> y) { } table t { actions = { f; } default_action = f(/*!*/y = 1, x = 2); }",
+        "arguments of a table's action stand in order: 'x' is expected here",
+    ),
+    (
+        "top",
+        "extern thing { thing(); } /*!*/thing() t;",
+        "extern objects of type thing are not known to this interpreter",
+    ),
+    (
+        "body",
+        "hash(hdr.res.r, HashAlgorithm./*!*/crc32_custom, 64w0, {a}, 64w4);",
+        "hash algorithm crc32_custom is not modelled",
+    ),
+    (
+        "body",
+        "hash(hdr.res.r, HashAlgorithm.crc32, 64w0, /*!*/{sm.parser_error}, 64w4);",
+        "tuple<error> has no bits to be hashed",
+    ),
+    (
+        "parse",
+        "transition accept; } /*!*/bit<8> late; state x {",
+        "declarations of a parser come before its states, not 'bit'",
+    ),
+    ("body", 'log_msg("x", /*!*/a);', "the values of a message are a list {…}, not bit<64>"),
+    ("emit", "/*!*/if (hdr.small.isValid()) { packet.emit(hdr.small); }", "'D' may only call emit"),
     # statements
     ("body", "switch (a) { /*!*/default: { } 1: { } }", "default must be the last case"),
     ("body", "switch (a) { 1: { } /*!*/1: { } }", "this label occurs twice"),

@@ -453,6 +453,39 @@ def test_select_of_a_tuple(first: int, second: int, expected: int) -> None:
     assert run(first, second, parse=parse, emit="packet.emit(hdr.tall);")[8:10] == expected.to_bytes(2, "big")
 
 
+def test_a_subparser() -> None:
+    top = """parser Words(packet_in packet, out tall_t tall, inout bit<8> seen, out bit<16> last)(bit<8> by) {
+        bit<16> local = 7;
+        state start { packet.extract(tall); seen = seen + by; transition select(tall.x) { 0: start; default: done; } }
+        state done { last = tall.y + local; transition accept; }
+    }"""
+    parse = """meta.m = 1; words.apply(packet, hdr.tall, meta.m, hdr.in_.b[15:0]);
+        transition next; } state next {"""
+    rest = bytes.fromhex("00000001" + "00050002" + "eeee")
+    body = "hdr.res.r = (bit<48>) b ++ 8w0 ++ meta.m;"
+    found = run(rest=rest, top=top, declare="Words(3) words;", parse=parse, body=body)
+    assert found.hex() == "0000000000090007" + "eeee"
+
+
+def test_an_error_in_a_subparser_ends_the_parser() -> None:
+    top = """parser Two(packet_in packet, out tall_t a, out tall_t b) {
+        state start { packet.extract(a); packet.extract(b); transition accept; } }"""
+    parse = "Two.apply(packet, hdr.tall, hdr.any.tall); transition next; } state next { meta.m = 5;"
+    emit = "packet.emit(hdr.tall); packet.emit(hdr.any);"
+    found = run(rest=b"abcdef", top=top, parse=parse, body="hdr.res.r = (bit<64>) meta.m;", emit=emit)
+    assert found == b"\0" * 8 + b"abcdef"
+
+
+def test_warnings() -> None:
+    local = "action f() { if (meta.m == 1) { meta.m = 2; } else { mark_to_drop(sm); } }"
+    program = load(fill(local=local, body="meta.m = 256; bit<8> x = 8w511;"), "w.p4")
+    assert program.warnings == [
+        "w.p4:25:58: warning: action 'f' does this under a condition, which BMv2's compiler refuses",
+        "w.p4:32:18: warning: 256 does not fit in bit<8> and becomes 0",
+        "w.p4:32:34: warning: 511 does not fit in bit<8> and becomes 255",
+    ]
+
+
 def test_no_match_rejects() -> None:
     running = Switch(load(fill(parse="transition select(hdr.in_.a) { 1: accept; } } state other {"), "snippet.p4"))
     running.process(b"\0" * 16, 0)

@@ -44,6 +44,9 @@ from fsir.backends.p4.interp.types import (
 PARAMETER_ORDER = {"in": 0, "out": 0, "inout": 0, "": 1}
 
 
+OBJECTS = ("counter", "direct_counter", "meter", "direct_meter", "register")
+
+
 @dataclass(eq=False, slots=True)
 class Package:
     """`main`: the blocks of V1Switch in the order of its parameters, each with constructor arguments."""
@@ -229,9 +232,24 @@ class DeclChecker(TableChecker, StmtChecker):
             raise P4Error(decl.loc, f"action '{decl.name}': parameters without direction must come last")
         callee = self.callee("action", decl, decl.params, VOID)
         self.body("action", callee, decl.body, None)
+        self.warn_about_conditions(decl.name, decl.body.body)
         symbol = ActionSym(callee, decl, in_control)
         self.scopes.add(decl.name, symbol, decl.loc)
         return symbol
+
+    def warn_about_conditions(self, name: str, stmts: list[tree.Stmt], conditional: bool = False) -> None:
+        """p4c turns conditions in actions into selections, which only works for assignments."""
+        for stmt in stmts:
+            match stmt:
+                case tree.Block(body=body):
+                    self.warn_about_conditions(name, body, conditional)
+                case tree.If(then=then, other=other):
+                    branches = [then] if other is None else [then, other]
+                    self.warn_about_conditions(name, branches, True)
+                case tree.CallStmt() | tree.Exit() if conditional:
+                    self.warn(stmt.loc, f"action '{name}' does this under a condition, which BMv2's compiler refuses")
+                case tree.Switch():
+                    self.warn(stmt.loc, f"action '{name}' has a switch, which BMv2's compiler refuses")
 
     # -- parsers and controls --------------------------------------------------------------------------------
 
@@ -357,6 +375,8 @@ class DeclChecker(TableChecker, StmtChecker):
     def check_extern_type(self, loc: Loc, type_: ExternType) -> None:
         if type_.name in ("packet_in", "packet_out"):
             raise P4Error(loc, f"{type_} cannot be instantiated")
+        if type_.name not in OBJECTS:
+            raise P4Error(loc, f"extern objects of type {type_} are not known to this interpreter")
         if type_.name == "register" and not is_number(representation(type_.args[0])):
             raise P4Error(loc, f"a register of {type_.args[0]} is not supported: only bit<N> and int<N>")
 

@@ -39,9 +39,14 @@ class TableChecker(StmtChecker):
             self.listed_action(ref)
         if decl.default is not None:
             self.chosen_action(decl, decl.default)
+        prefixes = [key for key in decl.keys if key.kind == "lpm"]
+        if len(prefixes) > 1:
+            raise P4Error(prefixes[1].loc, f"table '{decl.name}' has more than one lpm key, which BMv2 does not take")
         types = [key.expr.type for key in decl.keys]
+        shown: set[tuple[object, ...]] = set()
         for entry in decl.entries:
             self.entry(decl, entry, types)
+            self.require_new(decl, entry, shown)
         if decl.size is not None:
             size = self.constant_int(decl.size, "the size of a table")
             if size <= 0:
@@ -80,6 +85,7 @@ class TableChecker(StmtChecker):
         if len(ref.args) != len(bound):
             raise P4Error(ref.loc, f"action '{ref.name}' needs {len(bound)} arguments here: those with a direction")
         for arg, param in zip(ref.args, bound, strict=True):
+            require_position(arg, param.name)
             ref.bound.append(self.argument(self.check(arg.value), param, {}, callee))
 
     def chosen_action(self, decl: tree.TableDecl, ref: tree.ActionRef) -> None:
@@ -95,6 +101,7 @@ class TableChecker(StmtChecker):
                 f"action '{ref.name}' takes {len(data)} arguments from the control plane, {len(ref.args)} given",
             )
         for arg, param in zip(ref.args, data, strict=True):
+            require_position(arg, param.name)
             value = self.coerce(self.check(arg.value), param.type, f"argument '{param.name}' of '{ref.name}'")
             if not isinstance(value, tree.Const):
                 raise P4Error(arg.loc, f"argument '{param.name}' must be known at compile time")
@@ -113,6 +120,16 @@ class TableChecker(StmtChecker):
         if entry.priority is not None:
             priority = self.constant_int(entry.priority, "a priority")
             entry.priority = self.constant(entry.loc, priority, BitType(32))
+
+    def require_new(self, decl: tree.TableDecl, entry: tree.Entry, shown: set[tuple[object, ...]]) -> None:
+        """In a table without priorities, an entry may not repeat the key of another."""
+        if any(key.kind not in ("exact", "lpm") for key in decl.keys):
+            return
+        assert isinstance(entry.keyset, tree.ListExpr)
+        sets = tuple(canonical(item) for item in entry.keyset.items)
+        if sets in shown:
+            raise P4Error(entry.loc, f"table '{decl.name}' has two entries for this key")
+        shown.add(sets)
 
     def require_prefix(self, item: tree.Binary) -> None:
         assert isinstance(item.right, tree.Const)
@@ -133,3 +150,21 @@ class TableChecker(StmtChecker):
             raise P4Error(value.loc, f"'{name}' of table '{decl.name}' must be a {wanted}")
         assert isinstance(value, tree.Name)
         value.sym = symbol
+
+
+def require_position(arg: tree.Arg, name: str) -> None:
+    if arg.name not in (None, name):
+        raise P4Error(arg.loc, f"arguments of a table's action stand in order: '{name}' is expected here")
+
+
+def canonical(item: tree.Expr) -> object:
+    """A set of an exact or lpm key, equal for equal sets."""
+    typed = item.left if isinstance(item, tree.Binary) else item
+    width = getattr(representation(typed.type), "width", 0)
+    full = (1 << width) - 1
+    match item:
+        case tree.Binary(left=tree.Const(value=value), right=tree.Const(value=mask)):
+            return int(value) & int(mask), int(mask) & full
+        case tree.Const(value=value):
+            return int(value), full
+    return 0, 0

@@ -369,6 +369,8 @@ class DeclParser(StmtParser):
                 inner = self.annotations()
                 if self.at("state"):
                     states.append(self.state(inner))
+                elif states:
+                    raise P4Error(self.loc, f"declarations of a parser come before its states, not {self.found()}")
                 else:
                     locals_.append(self.local(inner))
         return tree.ParserDecl(name.loc, name.text, notes, type_params, params, ctor, locals_, states)

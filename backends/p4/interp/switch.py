@@ -99,7 +99,7 @@ class Switch:
         count = len(info.entries)
         for position, (sets, number, values_, priority) in enumerate(info.entries):
             match = [constant_match(item, field) for item, field in zip(sets, fields, strict=True)]
-            table.insert(match, number, tuple(values_), count - position if priority is None else priority)
+            table.add(match, number, tuple(values_), count - position if priority is None else priority)
         self.tables[info.name] = (table, info)
         return table
 

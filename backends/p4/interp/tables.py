@@ -188,8 +188,12 @@ class Table:
             raise ControlPlaneError(f"table {self.name} already has an entry for {found}: delete it first")
         if self.size is not None and len(self.entries) >= self.size:
             raise ControlPlaneError(f"table {self.name} is full: size {self.size}")
-        entry = Entry(found, action, args, priority)
-        self.entries[identity] = entry
+        return self.add(key, action, args, priority)
+
+    def add(self, key: list[KeyMatch], action: int, args: tuple[Any, ...], priority: int) -> Entry:
+        """Insert without asking whether there is room (constant entries) or the key is taken."""
+        entry = Entry(self.normal(key), action, args, priority)
+        self.entries[self.identity(entry.key, priority)] = entry
         self.index(entry)
         return entry
 

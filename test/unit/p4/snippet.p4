@@ -13,7 +13,7 @@ struct headers_t { in_t in_; out_t res; small_t[3] stack; small_t small; tall_t 
 struct meta_t { bit<8> m; pair_t p; }
 /*TOP*/
 
-parser P(packet_in packet, out headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) {
+parser P(packet_in packet, out headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) { /*DECLARE*/
     state start {
         packet.extract(hdr.in_);
         /*PARSE*/
