@@ -24,8 +24,11 @@ from fsir.dialects import ebpf
 from fsir.dialects.ebpf.types import FRAME_POINTER
 from fsir.interp import emit_map, emit_placement
 from fsir.interp.codegen_layout import Layout, plan
-from fsir.interp.emit_base import CONDITIONS, FREE, GOTOS, RULES, UnsupportedOp, width_of
+from fsir.interp.emit_base import CONDITIONS, FREE, GOTOS, M64, RULES, Parameter, UnsupportedOp, width_of
 from fsir.interp.emit_scalar import constant_value
+
+POISON = 0xDEADBEEFDEADBEEF
+"""What stands above narrow values, shifted by their width."""
 
 Need = tuple[str, tuple[str | int, ...]]
 TABLES = (emit_map, emit_placement)
@@ -37,8 +40,8 @@ class Source:
     """A function's source text."""
 
     name: str
-    params: list[int]
-    """The machine register (1 to 5) that each parameter before `depth` stands for."""
+    params: list[Parameter]
+    """The parameters before `depth`."""
     text: str = ""
     needs: dict[str, Need] = field(default_factory=dict)
     ops: dict[int, Operation] = field(default_factory=dict)
@@ -46,24 +49,32 @@ class Source:
     """Bytes of `ebpf.alloca` objects."""
 
 
-def generate(func: ebpf.FuncOp, name: str, find: Callable[[str], ebpf.FuncOp | None]) -> Source:
-    """Write a function; `find` gives the functions it may call. UnsupportedOp for an operation without a rule."""
-    return _Writer(func, name, find).write()
+def generate(func: ebpf.FuncOp, name: str, find: Callable[[str], ebpf.FuncOp | None], poison: bool = False) -> Source:
+    """Write a function; `find` gives the functions it may call. UnsupportedOp for an operation without a rule.
+
+    With `poison`, the bits above a narrow value are set wherever the whole register is read: they are unspecified, and
+    a result that depends on them is wrong.
+    """
+    return _Writer(func, name, find, poison).write()
 
 
-def parameter_registers(func: ebpf.FuncOp) -> list[int]:
-    """The machine registers of a function's parameters: those of its entry block, by position once raised."""
-    found = [ebpf.reg_index(arg.type) for arg in func.entry.args]
-    return [index if index is not None else position + 1 for position, index in enumerate(found)]
+def parameters(func: ebpf.FuncOp) -> list[Parameter]:
+    """A function's parameters: in the registers of its entry block's arguments, by position once raised."""
+    found = []
+    for position, arg in enumerate(func.entry.args):
+        register = ebpf.reg_index(arg.type)
+        found.append(Parameter(register if register is not None else position + 1, width_of(arg.type)))
+    return found
 
 
 class _Writer:
     """The emitter (`emit_base.Emitter`) of one function."""
 
-    def __init__(self, func: ebpf.FuncOp, name: str, find: Callable[[str], ebpf.FuncOp | None]):
+    def __init__(self, func: ebpf.FuncOp, name: str, find: Callable[[str], ebpf.FuncOp | None], poison: bool):
         self.func = func
+        self.poison = poison
         self.find = find
-        self.source = Source(name, parameter_registers(func))
+        self.source = Source(name, parameters(func))
         self.layout: Layout = plan(func.body)
         self._lines: list[str] = []
         self._indent = 0
@@ -79,6 +90,12 @@ class _Writer:
 
     def use(self, value: SSAValue) -> str:
         return self._names.get(value) or self._name(value)
+
+    def word(self, value: SSAValue) -> str:
+        width = width_of(value.type)
+        if not self.poison or width == 64:
+            return self.use(value)
+        return f"({self.use(value)} | {hex(POISON << width & M64)})"
 
     def _name(self, value: SSAValue) -> str:
         register = ebpf.reg_index(value.type)
@@ -154,11 +171,11 @@ class _Writer:
     def restore_state(self) -> None:
         self.line("n = state[0]")
 
-    def parameters(self, op: Operation, callee: str) -> list[int]:
+    def parameters(self, op: Operation, callee: str) -> list[Parameter]:
         func = self.find(callee)
         if func is None:
             raise UnsupportedOp(op, f"there is no function '{callee}' in this module")
-        return parameter_registers(func)
+        return parameters(func)
 
     def call_operands(self, args: list[SSAValue], count: int) -> list[str]:
         slots = ["0"] * count
@@ -166,7 +183,7 @@ class _Writer:
             register = ebpf.reg_index(value.type)
             slot = register - 1 if register is not None else position
             if slot < count:
-                slots[slot] = self.use(value)
+                slots[slot] = self.word(value)
         return slots
 
     # Writing
@@ -272,12 +289,18 @@ class _Writer:
     def _pass(self, last: Operation, index: int) -> None:
         """Assign the arguments of a successor, all at once."""
         pairs = [
-            (self.use(arg), self.use(value))
+            (self.use(arg), self._fitted(arg, value))
             for arg, value in zip(last.successors[index].args, successor_operands(last, index), strict=True)
         ]
         pairs = [(target, value) for target, value in pairs if target != value]
         if pairs:
             self.line(f"{', '.join(t for t, _ in pairs)} = {', '.join(v for _, v in pairs)}")
+
+    def _fitted(self, arg: SSAValue, value: SSAValue) -> str:
+        width, given = width_of(arg.type), width_of(value.type)
+        if width == given:
+            return self.use(value)
+        return f"{self.word(value)} & {hex((1 << width) - 1)}"
 
     def _goto(self, head: Block) -> None:
         if head is self._inner_loop:

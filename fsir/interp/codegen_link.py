@@ -74,6 +74,7 @@ class Link:
     weak        undefined symbols that are 0 when not in `externs`
     data        maps that are global data: their symbol is the address of their content
     budget      instructions per packet
+    poison      see `codegen.generate`
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Link:
         weak: frozenset[str] = frozenset(),
         data: frozenset[str] = frozenset(),
         budget: int = DEFAULT_BUDGET,
+        poison: bool = False,
     ):
         self.machine = machine
         self.funcs = functions
         self.externs = dict(externs or {})
         self.weak = weak
         self.data = data
+        self.poison = poison
         self.state = [0, 0, 0]
         """Executed instructions, `may_goto` counts, and the depth of the function that calls a helper."""
         self.limit = [budget]
@@ -121,7 +124,7 @@ class Link:
     def enter_program(self, symbol: str, ctx: int, depth: int) -> int:
         """A program as a tail call enters it: r1 is the context, the frame is that of the caller."""
         function = self.function(symbol)
-        return function(*(ctx if register == 1 else 0 for register in self._sources[symbol].params), depth)
+        return function(*(ctx if param.register == 1 else 0 for param in self._sources[symbol].params), depth)
 
     @property
     def instructions(self) -> int:
@@ -150,7 +153,7 @@ class Link:
         if func is None:
             raise HelperError(f"there is no program '{symbol}' in this object")
         name = f"f{len(self._compiled)}"
-        source = generate(func, name, self.funcs.get)
+        source = generate(func, name, self.funcs.get, self.poison)
         namespace = dict(self._base)
         exec(_code(source.text, f"<{symbol}>"), namespace)
         compiled = namespace[name]
@@ -203,11 +206,12 @@ class Link:
     def _callback(self, symbol: str) -> int:
         if symbol not in self._callbacks:
             function = self.function(symbol)
-            registers = self._sources[symbol].params
+            params = [(param.register, (1 << param.width) - 1) for param in self._sources[symbol].params]
             state = self.state
 
             def callback(*args: int) -> int:
-                return function(*(args[r - 1] if r <= len(args) else 0 for r in registers), state[2] + 1)
+                passed = (args[register - 1] & mask if register <= len(args) else 0 for register, mask in params)
+                return function(*passed, state[2] + 1)
 
             self._callbacks[symbol] = self.machine.function_address(callback, symbol)
         return self._callbacks[symbol]

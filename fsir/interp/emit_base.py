@@ -8,6 +8,7 @@ with `Emitter.need` and bound to a machine when the code is linked (`codegen_lin
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from xdsl.dialects.builtin import IntegerType
@@ -25,11 +26,23 @@ class UnsupportedOp(Exception):
         self.op = op
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A function's parameter: the machine register (1 to 5) that it stands for, and its width in bits."""
+
+    register: int
+    width: int
+
+
 class Emitter(Protocol):
     """What a rule may ask of the function being written."""
 
     def use(self, value: SSAValue) -> str:
         """An expression for a value: a local variable or a literal, never anything that needs parentheses."""
+        ...
+
+    def word(self, value: SSAValue) -> str:
+        """As `use`, for a reader of the whole register: above a narrow value's width there may be anything."""
         ...
 
     def set(self, result: SSAValue, expression: str, bits: int = 64) -> None:
@@ -80,8 +93,8 @@ class Emitter(Protocol):
         """After it: take the instruction count back."""
         ...
 
-    def parameters(self, op: Operation, callee: str) -> list[int]:
-        """The machine registers of another function's parameters; UnsupportedOp when there is no such function."""
+    def parameters(self, op: Operation, callee: str) -> list[Parameter]:
+        """Another function's parameters; UnsupportedOp when there is no such function."""
         ...
 
     def call_operands(self, args: list[SSAValue], count: int) -> list[str]:

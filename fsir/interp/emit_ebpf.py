@@ -18,11 +18,13 @@ from fsir.interp.emit_base import (
     M64,
     RULES,
     Emitter,
+    Parameter,
     Rule,
     address,
     condition,
     hexa,
     rule,
+    width_of,
 )
 from fsir.interp.helpers import HELPERS
 from fsir.isa import OPCODES, Form, Opcode
@@ -35,17 +37,17 @@ FormRule = Callable[[Opcode, ebpf.InsnOp, Emitter], None]
 
 
 def _alu_rr(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    a, b = (e.use(value) for value in op.operands)
+    a, b = (e.word(value) for value in op.operands)
     e.set(op.results[0], emit_alu.BINARY[row.op, row.width].format(a=a, b=b), row.width)
 
 
 def _alu_ri(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
     b = emit_alu.immediate(row.op, row.width, op.int_prop("imm"))
-    e.set(op.results[0], emit_alu.BINARY[row.op, row.width].format(a=e.use(op.operands[0]), b=b), row.width)
+    e.set(op.results[0], emit_alu.BINARY[row.op, row.width].format(a=e.word(op.operands[0]), b=b), row.width)
 
 
 def _unary(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    e.set(op.results[0], emit_alu.UNARY[row.op, row.width].format(a=e.use(op.operands[0])), row.width)
+    e.set(op.results[0], emit_alu.UNARY[row.op, row.width].format(a=e.word(op.operands[0])), row.width)
 
 
 def _mov_ri(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
@@ -68,7 +70,7 @@ def _ldx(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
 
 
 def _stx(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    store(e, op.operands[0], op.int_prop("off"), row.width, e.use(op.operands[1]))
+    store(e, op.operands[0], op.int_prop("off"), row.width, e.word(op.operands[1]))
 
 
 def _st(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
@@ -87,17 +89,17 @@ def modify(e: Emitter, at: str, width: int, op: str, value: str) -> None:
 
 
 def _atomic(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    modify(e, address(e.use(op.operands[0]), op.int_prop("off")), row.width, row.op, e.use(op.operands[1]))
+    modify(e, address(e.word(op.operands[0]), op.int_prop("off")), row.width, row.op, e.word(op.operands[1]))
 
 
 def _atomic_fetch(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
     kind = row.op.removeprefix("fetch_")
-    modify(e, address(e.use(op.operands[0]), op.int_prop("off")), row.width, kind, e.use(op.operands[1]))
+    modify(e, address(e.word(op.operands[0]), op.int_prop("off")), row.width, kind, e.word(op.operands[1]))
     e.set(op.results[0], "old", row.width)
 
 
 def _cmpxchg(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    base, expected, value = (e.use(operand) for operand in op.operands)
+    base, expected, value = (e.word(operand) for operand in op.operands)
     mask = "" if row.width == 64 else f" & {hex((1 << row.width) - 1)}"
     e.line(f"at = {address(base, op.int_prop('off'))}")
     e.line(f"old = {e.need('load', row.width)}(at)")
@@ -111,7 +113,7 @@ def _ld_abs(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
 
 
 def _ld_ind(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    _packet_load(row, op, e, f"{e.use(op.operands[1])} + {op.int_prop('imm')}")
+    _packet_load(row, op, e, f"{e.word(op.operands[1])} + {op.int_prop('imm')}")
 
 
 def _packet_load(row: Opcode, op: ebpf.InsnOp, e: Emitter, offset: str) -> None:
@@ -155,14 +157,23 @@ def call_function(op: Operation, callee: str, operands: list[SSAValue], e: Emitt
     registers = [ebpf.reg_index(value.type) for value in operands]
     params = e.parameters(op, callee)
     if None in registers:
-        given = dict(zip(params, operands, strict=False))
+        given = {param.register: value for param, value in zip(params, operands, strict=False)}
     else:
         given = {index: value for index, value in zip(registers, operands, strict=True) if index is not None}
-    arguments = "".join(f"{e.use(given[index]) if index in given else 0}, " for index in params)
+    arguments = "".join(f"{_argument(param, given.get(param.register), e)}, " for param in params)
     function = e.need("function", callee)
     e.save_state()
     e.set(op.results[0], f"{function}({arguments}depth + 1)")
     e.restore_state()
+
+
+def _argument(param: Parameter, value: SSAValue | None, e: Emitter) -> str:
+    """What is passed for a parameter; a register that is not written holds 0."""
+    if value is None:
+        return "0"
+    if width_of(value.type) == param.width:
+        return e.use(value)
+    return f"{e.word(value)} & {hex((1 << param.width) - 1)}"
 
 
 def _call_kfunc(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
@@ -176,12 +187,12 @@ def _call_kfunc(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
 def _callx(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
     e.save_state()
     args = e.call_operands(list(op.operands[1:]), 5)
-    e.set(op.results[0], f"{e.need('call_address')}({e.use(op.operands[0])}, {', '.join(args)})")
+    e.set(op.results[0], f"{e.need('call_address')}({e.word(op.operands[0])}, {', '.join(args)})")
     e.restore_state()
 
 
 def _exit(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    e.leave(e.use(op.operands[0]) if op.operands else "0")
+    e.leave(e.word(op.operands[0]) if op.operands else "0")
 
 
 FORM_RULES: dict[Form, FormRule] = {
@@ -224,7 +235,7 @@ for _row in OPCODES:
 def _jump_rule(row: Opcode) -> Callable[[Operation, Emitter], str]:
     def compare(op: Operation, e: Emitter) -> str:
         assert isinstance(op, ebpf.BranchOp)
-        fixed = [e.use(value) for value in op.fixed_operands()]
+        fixed = [e.word(value) for value in op.fixed_operands()]
         if row.form is Form.JCC_RI:
             fixed.append(emit_alu.immediate(row.op, row.width, op.int_prop("imm")))
         return emit_alu.COMPARE[row.op, row.width].format(a=fixed[0], b=fixed[1])
@@ -268,7 +279,7 @@ def _undef(op: Operation, e: Emitter) -> None:
 
 @rule("ebpf.cast")
 def _cast(op: Operation, e: Emitter) -> None:
-    e.set(op.results[0], e.use(op.operands[0]))
+    e.set(op.results[0], e.word(op.operands[0]))
 
 
 @rule("ebpf.alloca")
@@ -296,7 +307,7 @@ def load(e: Emitter, base: SSAValue, offset: int, width: int) -> str:
     if at is not None and _in_frame(at + offset, width):
         start = 512 + at + offset
         return f"{e.stack_buffer()}[{start}]" if width == 8 else f"unpack{width}({e.stack_buffer()}, {start})[0]"
-    return f"{e.need('load', width)}({address(e.use(base), offset)})"
+    return f"{e.need('load', width)}({address(e.word(base), offset)})"
 
 
 def store(e: Emitter, base: SSAValue, offset: int, width: int, value: str) -> None:
@@ -308,7 +319,7 @@ def store(e: Emitter, base: SSAValue, offset: int, width: int, value: str) -> No
         buffer = e.stack_buffer()
         e.line(f"{buffer}[{start}] = {cut}" if width == 8 else f"pack{width}({buffer}, {start}, {cut})")
     else:
-        e.line(f"{e.need('store', width)}({address(e.use(base), offset)}, {value})")
+        e.line(f"{e.need('store', width)}({address(e.word(base), offset)}, {value})")
 
 
 def _in_frame(offset: int, width: int) -> bool:

@@ -103,6 +103,7 @@ class InterpProgram:
     - `rodata` sets global variables by name, or a whole section (`.rodata`); bytes in memory order.
     - `externs` gives configuration variables (`CONFIG_HZ`); LINUX_KERNEL_VERSION follows `kernel`.
     - `cpu` of `ncpu` runs the program; `seed` is for bpf_get_prandom_u32; `budget` bounds instructions per packet.
+    - `poison` puts garbage above narrow values where the whole register is read; results must not depend on it.
     - `prog_type` overrides the type of the function.
 
     A placed module runs from its first part on. Raises SelectionError, MapError, ExecutionError.
@@ -123,6 +124,7 @@ class InterpProgram:
         seed: int = 0,
         kernel: tuple[int, int] = (6, 18),
         budget: int = DEFAULT_BUDGET,
+        poison: bool = False,
     ):
         parts = [op for op in module.body.block.ops if isinstance(op, PartOp)]
         scopes: list[ModuleOp | PartOp] = [*parts] if parts else [module]
@@ -141,7 +143,15 @@ class InterpProgram:
         self._parts: list[_Part] = []
         for scope in scopes:
             functions = shared | (_functions_of(scope) if isinstance(scope, PartOp) else {})
-            link = Link(self.machine, functions, externs=addresses, weak=data.weak, data=data.internal, budget=budget)
+            link = Link(
+                self.machine,
+                functions,
+                externs=addresses,
+                weak=data.weak,
+                data=data.internal,
+                budget=budget,
+                poison=poison,
+            )
             entry = self.name if scope is scopes[0] else choose_program(scope, None, self.name).symbol
             self._parts.append(_Part(scope.sym_name.data if isinstance(scope, PartOp) else "", link, entry))
         self._edges = {op.int_prop("resume"): op for op in module.walk() if isinstance(op, EdgeOp)}

@@ -52,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--cpus", metavar="N", type=int, help="possible CPUs, for per-CPU maps (default: 1; with the kernel: its own)")
     add("--time-start", metavar="NS", type=int, help="clock at the first packet (default: its time in the pcap)")
     add("--seed", metavar="N", type=number, default=0, help="of bpf_get_prandom_u32 (default: 0)")
+    add("--poison", action="store_true", help="garbage in the unspecified upper bits of narrow values (interpreters)")
     add("--budget", metavar="N", type=int, default=1_000_000, help="instructions per packet (default: 1000000)")
 
     group = parser.add_argument_group("results")

@@ -123,6 +123,7 @@ def _settings(args: argparse.Namespace, in_kernel: bool) -> Settings:
         cpus=max(cpus or 1, (cpu or 0) + 1),
         seed=args.seed,
         budget=args.budget,
+        poison=args.poison,
         **world,
     )
 

@@ -24,6 +24,8 @@ from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
 from fsir.run.engine_table import ENGINES
 
+PLACEMENT = "placement.mlir"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -42,6 +44,7 @@ class Settings:
     seed: int = 0
     kernel: tuple[int, int, int] = (6, 18, 0)
     budget: int = 1_000_000
+    poison: bool = False
 
 
 @dataclass
@@ -61,10 +64,13 @@ class Subject:
 
     @cached_property
     def source(self) -> Source:
-        """The input's bytes and format."""
-        if self.path.is_dir():
-            raise UsageError("is a directory; only --engine bundle and --engine live run directories")
-        return read_source(self.name, self.format)
+        """The input's bytes and format; of a bundle, those of its placed IR."""
+        if not self.path.is_dir():
+            return read_source(self.name, self.format)
+        placed = self.path / PLACEMENT
+        if not placed.is_file():
+            raise UsageError(f"is a directory without {PLACEMENT}: no bundle; give a file, or make one with -t bundle")
+        return read_source(str(placed), "mlir")
 
     @cached_property
     def module(self) -> ModuleOp:

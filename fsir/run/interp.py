@@ -29,6 +29,7 @@ class InterpEngine:
             ncpu=settings.cpus,
             seed=settings.seed,
             budget=settings.budget,
+            poison=settings.poison,
         )
         self._program.set_maps(settings.maps)
 

@@ -363,3 +363,51 @@ def test_division_by_zero_in_arith_is_an_error() -> None:
     code = "%n = packet.ctx_load %ctx[16] : !packet.ctx -> i32\n%v = arith.divui %n, %n : i32\npacket.verdict %v : i32"
     with pytest.raises(ExecutionError, match="division by zero in p"):
         program(xdp(code)).run(FRAME)
+
+
+def test_large_functions() -> None:
+    blocks = []
+    for i in range(600):
+        blocks.append(
+            f"""
+            ^bb{i}(%s{i}: i64):
+              %k{i} = arith.constant {i} : i64
+              %c{i} = arith.cmpi eq, %a, %k{i} : i64
+              cf.cond_br %c{i}, ^out(%s{i} : i64), ^mid{i}
+            ^mid{i}:
+              %d{i} = arith.trunci %s{i} : i64 to i1
+              cf.cond_br %d{i}, ^bb{i + 1}(%s{i} : i64), ^inc{i}
+            ^inc{i}:
+              %t{i} = arith.addi %s{i}, %k{i} : i64
+              cf.br ^bb{i + 1}(%t{i} : i64)"""
+        )
+    code = f"""
+      cf.br ^bb0(%a : i64)
+      {"".join(blocks)}
+    ^bb600(%last: i64):
+      cf.br ^out(%last : i64)
+    ^out(%r: i64):
+      ebpf.exit (%r) : i64"""
+    total = 598
+    for i in range(598):
+        total += 0 if total & 1 else i
+    assert scalar(code, a=(598, 64)) == total
+
+
+def test_irreducible_control_flow() -> None:
+    code = """
+      %one = arith.constant 1 : i64
+      %enter = arith.trunci %a : i64 to i1
+      cf.cond_br %enter, ^left(%a : i64), ^right(%a : i64)
+    ^left(%x: i64):
+      %x1 = arith.addi %x, %one : i64
+      cf.br ^right(%x1 : i64)
+    ^right(%y: i64):
+      %three = arith.constant 3 : i64
+      %y1 = arith.muli %y, %three : i64
+      %hundred = arith.constant 100 : i64
+      %more = arith.cmpi ult, %y1, %hundred : i64
+      cf.cond_br %more, ^left(%y1 : i64), ^out
+    ^out:
+      ebpf.exit (%y1) : i64"""
+    assert [scalar(code, a=(a, 64)) for a in (1, 2)] == [201, 201]

@@ -167,7 +167,10 @@ def test_errors_in_other_files(source: Path, tmp_path: Path, capsys: pytest.Capt
         ([str(source), "--hex", FRAME, "--maps", "nowhere.json"], "nowhere.json: error: "),
         ([str(source), "--hex", FRAME, "--maps", str(bad)], f"{source}: error: map counts: 'key' must be 4 bytes"),
         ([str(tmp_path / "no.o"), "--hex", FRAME], "no.o: error: no such file"),
-        ([str(tmp_path), "--hex", FRAME, "--engine", "interp"], f"{tmp_path}: error: is a directory"),
+        (
+            [str(tmp_path), "--hex", FRAME, "--engine", "interp"],
+            f"{tmp_path}: error: is a directory without placement.mlir",
+        ),
     ):
         assert main(arguments) == 1
         assert message in capsys.readouterr().err
@@ -202,3 +205,35 @@ def test_several_programs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_c_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
     source = str(ROOT / "examples" / "router" / "router.c")
     assert main([source, *example("router")[1:], "--compare", example("router")[0]]) == 0
+
+
+def test_poison_shows_reliance_on_upper_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "narrow.mlir"
+    path.write_text(
+        """
+        ebpf.func @p section "xdp" attributes {prog_type = "xdp"} {
+        ^entry(%ctx: !packet.ctx):
+          %q = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+          ebpf.jeqi %q, 1, ^one, ^other : i32
+        ^other:
+          %drop = arith.constant 1 : i64
+          packet.verdict %drop : i64
+        ^one:
+          %pass = arith.constant 2 : i64
+          packet.verdict %pass : i64
+        }
+        """
+    )
+    verdicts = []
+    for more in ([], ["--poison"]):
+        assert main([str(path), "--hex", FRAME, "--queue", "1", "--json", *more]) == 0
+        verdicts.append(json.loads(capsys.readouterr().out)["packets"][0]["verdict_name"])
+    assert verdicts == ["XDP_PASS", "XDP_DROP"]
+
+
+def test_the_placed_engine_runs_the_ir_of_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = "%v = arith.constant 3 : i64\npacket.verdict %v : i64"
+    function = f'ebpf.func @p section "xdp" attributes {{prog_type = "xdp"}} {{\n{body}\n}}'
+    (tmp_path / "placement.mlir").write_text(f'placement.part @kernel on "xdp" {{\n{function}\n}}')
+    assert main([str(tmp_path), "--hex", FRAME, "--engine", "placed"]) == 0
+    assert "XDP_TX" in capsys.readouterr().out
