@@ -157,11 +157,16 @@ class Machine:
     ) -> int:
         """Get ready to run a program on a packet; returns its context address.
 
-        `clock_ns` is what bpf_ktime_get_ns gives meanwhile; without it the clock stands still.
+        `clock_ns` is what bpf_ktime_get_ns gives meanwhile; without it the clock stands still. Timers of map
+        values that are due by then run first.
         """
-        self.packet.load(packet, metadata)
         if clock_ns is not None:
             self.clock_ns = clock_ns
+        if self.timers:
+            from fsir.interp.helper_timer import fire_timers
+
+            fire_timers(self)
+        self.packet.load(packet, metadata)
         self.redirect = None
         self.tail_calls = 0
         self.helper_calls.clear()

@@ -242,6 +242,11 @@ def test_timers_fire_between_packets_when_due() -> None:
     assert fire_timers(machine) == 1 and seen == [(b"key1", value)]
     assert fire_timers(machine) == 0
     assert call(machine, "timer_start", timer, 100, 0) == 0
+    machine.begin_packet(FRAME, clock_ns=199)
+    assert len(seen) == 1
+    machine.begin_packet(FRAME, clock_ns=200)
+    assert len(seen) == 2
+    assert call(machine, "timer_start", timer, 100, 0) == 0
     assert call(machine, "timer_cancel", timer) == 1
     assert call(machine, "timer_cancel", timer) == 0
 
