@@ -1,4 +1,4 @@
-"""Maps of the interpreter: the kernel's return codes, as tables. test/kernel/test_interp_maps.py asks the kernel."""
+"""Maps of the interpreter: the kernel's return codes, as tables. test/kernel/test_maps_against_kernel.py asks the kernel."""
 
 import errno
 from dataclasses import replace
