@@ -190,7 +190,7 @@ class _Lifter:
                 and row.form not in (Form.LDDW, Form.CALL, Form.CALL_LOCAL, Form.CALL_KFUNC)
             ):
                 raise NotAGraph(f"a relocation at offset {offset:#x} patches '{row.name}'")
-            if row.form is Form.CALL_LOCAL and ref is None:
+            if row.form is Form.CALL_LOCAL and (ref is None or ref.place not in (None, UNDEFINED)):
                 raise NotAGraph(f"the call at offset {offset:#x} leads to no function")
             uses = _USES[row.form](insn) if row.form in _USES else ()
             defines = _DEFINES[row.form](insn) if row.form in _DEFINES else None

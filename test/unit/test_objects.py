@@ -1,0 +1,157 @@
+"""Objects in and out: the same bytes, through memory and through text; damaged code is kept, damaged files are refused."""
+
+from __future__ import annotations
+
+import random
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from bpf_clang import compile_c
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+
+from fsir.analysis.verify import verify_module
+from fsir.analysis.verify_allocated import verify_allocated
+from fsir.dialects.ebpf import functions
+from fsir.driver.context import make_context
+from fsir.object.elf import ElfObject, read_elf, write_elf
+from fsir.object.errors import ObjectError
+from fsir.object.exporter import export_object
+from fsir.object.importer import import_object
+from fsir.object.lift import why_raw
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/*.o"))
+
+SOURCE = """
+static long (*loop)(u32, void *, void *, u64) = (void *)181;
+struct { __uint(type, 1); __type(key, u32); __type(value, u64); __uint(max_entries, 8); } counts SEC(".maps");
+const volatile int limit = 3;
+static int total;
+#define __noinline __attribute__((noinline))
+__noinline int global_sub(int x) { return x * limit; }
+static __noinline int local_sub(struct xdp_md *ctx, int y) { return ctx->queue + y; }
+static long callback(u32 i, void *ctx) { total += i; return 0; }
+SEC("xdp") int first(struct xdp_md *ctx)
+{
+    u32 key = ctx->ifindex;
+    u64 *n = lookup(&counts, &key);
+    if (n) __sync_fetch_and_add(n, 1);
+    loop(4, callback, &key, 0);
+    return global_sub(key) > local_sub(ctx, key) ? 2 : 1;
+}
+SEC("xdp/second") int second(struct xdp_md *ctx)
+{
+    for (int i = 0; i < limit; i++) total += local_sub(ctx, i);
+    return total > 7 ? 2 : 1;
+}
+"""
+"""Two programs, subprograms of both kinds, a callback, globals, a map, a loop."""
+
+
+def code_of(obj: ElfObject) -> dict[str, tuple[bytes, list[tuple[int, int, str, int]]]]:
+    """Bytes and relocations (offset, type, symbol name, symbol value) of every code section."""
+    result = {}
+    for index, section in enumerate(obj.sections):
+        if section.is_code:
+            relocs = sorted(
+                (r.offset, r.type, obj.symbols[r.symbol].name, obj.symbols[r.symbol].value)
+                for r in obj.relocs.get(index, ())
+            )
+            result[section.name] = (bytes(section.data), relocs)
+    return result
+
+
+def text_of(module: ModuleOp) -> str:
+    stream = StringIO()
+    Printer(stream).print_op(module)
+    return stream.getvalue()
+
+
+def check_identity(data: bytes, name: str) -> None:
+    module = import_object(data, name)
+    verify_module(module)
+    for func in functions(module):
+        verify_allocated(func)
+    expected = code_of(read_elf(data, name))
+    assert code_of(read_elf(export_object(module), name)) == expected
+    text = text_of(module)
+    again = Parser(make_context(), text).parse_module()
+    verify_module(again)
+    assert text_of(again) == text
+    assert code_of(read_elf(export_object(again), name)) == expected
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_come_out_as_they_went_in(path: Path) -> None:
+    check_identity(path.read_bytes(), path.name)
+
+
+@pytest.mark.parametrize("cpu", ["v1", "v2", "v3"])
+@pytest.mark.parametrize("level", ["-O1", "-O2", "-Os"])
+@pytest.mark.parametrize("debug", [[], ["-g"]], ids=["plain", "debug"])
+def test_compiled_objects_come_out_as_they_went_in(cpu: str, level: str, debug: list[str]) -> None:
+    source = SOURCE if debug else SOURCE.replace('SEC(".maps")', 'SEC("other")')
+    check_identity(compile_c(source, level, f"-mcpu={cpu}", *debug), "source.o")
+
+
+def test_functions_of_every_kind_are_found() -> None:
+    module = import_object(compile_c(SOURCE, "-O2", "-g"), "source.o")
+    found = {func.symbol: (func.section.data, func.type_name) for func in functions(module)}
+    assert found == {
+        "global_sub": (".text", None),
+        "local_sub": (".text", None),
+        "callback": (".text", None),
+        "first": ("xdp", "xdp"),
+        "second": ("xdp/second", "xdp"),
+    }
+
+
+def damaged_code(rng: random.Random, data: bytes) -> bytes:
+    """The object with a few bytes of one code section changed."""
+    obj = read_elf(data, "damaged.o")
+    section = rng.choice([s for s in obj.sections if s.is_code and len(s)])
+    code = bytearray(section.data)
+    for _ in range(rng.choice([1, 2, 5, 30])):
+        code[rng.randrange(len(code))] = rng.randrange(256)
+    section.data = bytes(code)
+    return write_elf(obj)
+
+
+def test_damaged_code_is_kept_byte_for_byte() -> None:
+    rng = random.Random(7)
+    objects = [path.read_bytes() for path in EXAMPLES] + [compile_c(SOURCE, "-O2", "-g")]
+    raw = 0
+    for _ in range(150):
+        data = damaged_code(rng, rng.choice(objects))
+        module = import_object(data, "damaged.o")
+        verify_module(module)
+        assert code_of(read_elf(export_object(module), "damaged.o")) == code_of(read_elf(data, "damaged.o"))
+        raw += any(func.is_raw() for func in functions(module))
+    assert 0 < raw < 150  # both kinds were among them
+
+
+def test_damaged_files_are_refused_or_work() -> None:
+    rng = random.Random(11)
+    objects = [path.read_bytes() for path in EXAMPLES]
+    for _ in range(200):
+        data = bytearray(rng.choice(objects))
+        if rng.random() < 0.2:
+            del data[rng.randrange(len(data)) :]
+        for _ in range(rng.choice([1, 3, 10])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        try:
+            export_object(import_object(bytes(data), "damaged.o"))
+        except ObjectError as error:
+            assert str(error).startswith("damaged.o")
+
+
+def test_the_reason_for_raw_code_is_told() -> None:
+    from fsir.object.code import Code
+
+    jump_out = bytes.fromhex("0500ff7f000000009500000000000000")
+    assert "leaves the function" in (why_raw(Code(jump_out)) or "")
+    unknown = bytes.fromhex("ff00000000000000")
+    assert "no instruction at offset 0x0" in (why_raw(Code(unknown)) or "")
+    assert why_raw(Code(bytes.fromhex("b7000000000000009500000000000000"))) is None
