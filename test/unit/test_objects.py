@@ -1,4 +1,4 @@
-"""Objects in and out: the same bytes, through memory and through text; damaged code is kept, damaged files are refused."""
+"""Objects in and out: the same bytes, through memory and text; damaged code is kept, damaged files are refused."""
 
 from __future__ import annotations
 
