@@ -285,6 +285,7 @@ HASHES = [
     (5, 0, 0x3132, 5 + arc(b"12") % 10),
     (6, 0x5, 0xABCD, 0x5ABCD0 % 0x100000),
     (7, 0x99, 0x1234, 7),
+    (16, 0x77, 0xABCD, 0x0000ABCD),  # the first eight bytes, and of them what the result can hold
 ]
 
 

@@ -311,6 +311,17 @@ BODIES = {
         0,
         321,
     ),
+    "constructor arguments are expressions": (
+        "control Pick(out bit<64> x)(bool one, bool two, bit<8> n) { apply { x = one && !two ? 64w1 : (bit<64>) n; } }"
+        "control Outer(out bit<64> x)(bool yes, bit<8> n) {"
+        " Pick(yes && n > 3, !yes || n == 0, ~n) a; Pick(yes && n < 3, !yes, n + 251) b; bit<64> y;"
+        " apply { a.apply(x); b.apply(y); x = x << 8 | y; } }",
+        "Outer(true, 7) o;",
+        "o.apply(hdr.res.r);",
+        0,
+        0,
+        0x102,
+    ),
     "a control applied by its type": (
         "control One(out bit<64> x) { apply { x = 1; } }",
         "",
@@ -377,6 +388,30 @@ def test_headers(name: str, undefined: int) -> None:
 
 
 PARSES = {
+    "signed and bool fields": (
+        "packet.extract(hdr.signed); hdr.tall = {(bit<16>) (int<16>) hdr.signed.x, (bit<16>) hdr.signed.q};"
+        "hdr.tall.y[15:15] = (bit<1>) hdr.signed.p; hdr.tall.y[14:14] = (bit<1>) (hdr.signed.y > 0);",
+        "80" + "7f" + "85",
+        ("NoError", "ff80" + "c005", ""),
+    ),
+    "pop_front takes next back": (
+        "packet.extract(hdr.stack.next); packet.extract(hdr.stack.next); hdr.stack.pop_front(1);"
+        "packet.extract(hdr.stack.next); hdr.tall = {hdr.stack[0].x ++ hdr.stack[1].x, (bit<16>) hdr.stack.lastIndex};",
+        "0100" + "0200" + "0300",
+        ("NoError", "0203" + "0001", ""),
+    ),
+    "pop_front of more than was extracted": (
+        "packet.extract(hdr.stack.next); hdr.stack.pop_front(2); packet.extract(hdr.stack.next);"
+        "hdr.tall = {(bit<16>) hdr.stack[0].x, (bit<16>) hdr.stack.lastIndex};",
+        "0100" + "0200",
+        ("NoError", "0002" + "0000", ""),
+    ),
+    "push_front takes next on": (
+        "packet.extract(hdr.stack.next); hdr.stack.push_front(1); packet.extract(hdr.stack.next);"
+        "hdr.tall = {hdr.stack[1].x ++ hdr.stack[2].x, (bit<16>) hdr.stack.lastIndex};",
+        "0100" + "0200",
+        ("NoError", "0102" + "0002", ""),
+    ),
     "stack.next and lastIndex": (
         "packet.extract(hdr.stack.next); packet.extract(hdr.stack.next); hdr.tall.setValid();"
         "hdr.tall = {(bit<16>) hdr.stack.lastIndex, (bit<16>) hdr.stack.last.x};",
