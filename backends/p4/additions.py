@@ -1,0 +1,140 @@
+"""Which accesses to map values only add to them: what a NIC can count by itself and merge later.
+
+An addition is `map.atomic "add"` without a result, or a load, an addition to what was loaded, and a store back to the
+same bytes, in one block with no write to the map between.  Bytes of a map's values *count* where nothing in the module
+does anything to them but add: then additions on the NIC and elsewhere commute, and their sums can be added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from xdsl.dialects import arith, cf
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, SSAValue
+
+from fsir.analysis.effects import EffectTable
+from fsir.backends.p4.facts import users, width_of
+from fsir.dialects import map, packet
+from fsir.dialects.ebpf import BranchOp, LdSymOp
+from fsir.dialects.map import HandleType, ValueType
+
+
+@dataclass(frozen=True)
+class Addition:
+    """`*(pointer + off) += addend`, modulo `1 << width`. `op` is the one that writes; `load` the load before it."""
+
+    op: Operation
+    load: map.LoadOp | None
+    pointer: SSAValue
+    off: int
+    width: int
+    addend: SSAValue
+
+
+Span = tuple[int, int]
+"""Bytes from … to (not included) of a map's values; an unknown end is large."""
+WHOLE: Span = (0, 1 << 32)
+
+
+class Additions:
+    """The additions of a module, and what else touches the maps' values."""
+
+    def __init__(self, module: ModuleOp) -> None:
+        self._effects = EffectTable(module)
+        self.by_op: dict[Operation, Addition] = {}
+        self.ops = list(module.walk())
+        for op in self.ops:
+            addition = self._addition(op)
+            if addition is not None:
+                self.by_op[op] = addition
+                if addition.load is not None:
+                    self.by_op[addition.load] = addition
+        self._others: dict[str, list[tuple[Span, Operation]]] = {}
+        for op in self.ops:
+            for name, span in self._touches(op):
+                self._others.setdefault(name, []).append((span, op))
+
+    def of(self, op: Operation) -> Addition | None:
+        """The addition that a `map.atomic`, `map.store` or `map.load` is, or is the first half of."""
+        return self.by_op.get(op)
+
+    def other_access(self, name: str, span: Span) -> Operation | None:
+        """An operation that may touch these bytes of the values of a map and is no addition."""
+        for (start, end), op in self._others.get(name, ()):
+            if start < span[1] and span[0] < end:
+                return op
+        return None
+
+    def _addition(self, op: Operation) -> Addition | None:
+        if isinstance(op, map.AtomicOp) and op.op.data == "add" and op.res is None:
+            return Addition(op, None, op.value, op.off.data, width_of(op.arg), op.arg)
+        if isinstance(op, map.StoreOp):
+            return self._read_add_write(op)
+        return None
+
+    def _read_add_write(self, store: map.StoreOp) -> Addition | None:
+        width = width_of(store.stored)
+        stored = store.stored
+        chain: list[SSAValue] = [stored]
+        if isinstance(stored.owner, arith.TruncIOp):
+            stored = stored.owner.input
+            chain.append(stored)
+        add = stored.owner
+        if not isinstance(add, arith.AddiOp):
+            return None
+        for left, right in ((add.lhs, add.rhs), (add.rhs, add.lhs)):
+            inner = [left]
+            if isinstance(left.owner, arith.ExtUIOp):
+                left = left.owner.input
+                inner.append(left)
+            load = left.owner
+            if (
+                isinstance(load, map.LoadOp)
+                and load.value is store.value
+                and load.off == store.off
+                and width_of(load.res) == width
+                and all(len(users(value)) == 1 for value in (*chain, *inner))
+                and self._undisturbed(load, store)
+            ):
+                return Addition(store, load, store.value, store.off.data, width, right)
+        return None
+
+    def _undisturbed(self, load: map.LoadOp, store: map.StoreOp) -> bool:
+        """Whether both are in one block, in this order, and nothing between writes values of the map."""
+        if load.parent is not store.parent:
+            return False
+        values = self._effects.values(_map_of(load.value))
+        op = load.next_op
+        while op is not None and op is not store:
+            if self._effects.of(op).writes & values:
+                return False
+            op = op.next_op
+        return op is store
+
+    def _touches(self, op: Operation) -> Iterator[tuple[str, Span]]:
+        """The values that an operation touches otherwise than by adding."""
+        if op in self.by_op or isinstance(op, map.HitOp | map.LookupOp | cf.BranchOp | cf.ConditionalBranchOp):
+            return
+        if isinstance(op, BranchOp) and not op.fixed_operands():
+            return
+        if isinstance(op, map.LoadOp | map.StoreOp):
+            size = width_of(op.res if isinstance(op, map.LoadOp) else op.stored) // 8
+            yield _map_of(op.value), (op.off.data, op.off.data + size)
+            return
+        if isinstance(op, LdSymOp) and not isinstance(op.res.type, ValueType | HandleType):
+            yield op.symbol_prop("sym"), WHOLE  # code that is not raised: it may do anything
+        if isinstance(op, map.UpdateOp | map.UpdateAtOp | map.DeleteOp | map.DeleteAtOp):
+            yield op.symbol_prop("map"), WHOLE
+        for operand in op.operands:
+            if isinstance(operand.type, ValueType | HandleType) and not isinstance(op, packet.OffsetOp):
+                yield operand.type.map.root_reference.data, WHOLE
+        for result in op.results:
+            if isinstance(op, packet.OffsetOp) and isinstance(result.type, ValueType):
+                yield result.type.map.root_reference.data, WHOLE
+
+
+def _map_of(pointer: SSAValue) -> str:
+    assert isinstance(pointer.type, ValueType)
+    return pointer.type.map.root_reference.data
