@@ -8,6 +8,7 @@ from xdsl.passes import ModulePass
 
 from fsir.dialects.ebpf import FuncOp, functions
 from fsir.driver.diagnostics import fail
+from fsir.passes._each_function import each_function
 
 
 class AllocateRegisters(ModulePass):
@@ -22,21 +23,18 @@ class AllocateRegisters(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Allocate all virtual functions; fail at the first that needs more than there is."""
-        from fsir.regalloc.model import AllocationError
-
-        for func in functions(op):
-            if not func.is_allocated():
-                try:
-                    allocate_function(func)
-                except AllocationError as error:
-                    fail(func, f"function {func.symbol}: {error}")
+        each_function([func for func in functions(op) if not func.is_allocated()], allocate_function)
 
 
 def allocate_function(func: FuncOp) -> None:
-    """Allocate one virtual function. Raises AllocationError, the function unchanged, when it cannot be."""
+    """Allocate one virtual function. Raises FailedAt, the function unchanged, when it cannot be."""
     from fsir.regalloc.allocate import allocate
+    from fsir.regalloc.model import AllocationError
 
-    body = allocate(func).body
+    try:
+        body = allocate(func).body
+    except AllocationError as error:
+        fail(func, f"function {func.symbol}: {error}")
     old = func.detach_region(func.body)
     func.add_region(body)
     old.drop_all_references()

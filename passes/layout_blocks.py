@@ -27,8 +27,16 @@ from fsir.dialects.ebpf.base import SEGMENTS, segments
 from fsir.passes._jumps import duplicate_exits, thread_jumps
 
 _INVERSE = {
-    "jeq": "jne", "jgt": "jle", "jge": "jlt", "jsgt": "jsle", "jsge": "jslt",
-    "jne": "jeq", "jle": "jgt", "jlt": "jge", "jsle": "jsgt", "jslt": "jsge",
+    "jeq": "jne",
+    "jgt": "jle",
+    "jge": "jlt",
+    "jsgt": "jsle",
+    "jsge": "jslt",
+    "jne": "jeq",
+    "jle": "jgt",
+    "jlt": "jge",
+    "jsle": "jsgt",
+    "jslt": "jsge",
 }
 """The comparison that holds when another does not; `jset` has none."""
 

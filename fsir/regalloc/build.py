@@ -345,8 +345,8 @@ class _Builder:
         if isinstance(op, CallLocalOp):
             table = op.get_toplevel_object()
             callee = SymbolTable.lookup_symbol(table, op.callee) if isinstance(table, Operation) else None
-            if isinstance(callee, FuncOp):
-                return entry_registers(callee)
+            if isinstance(callee, FuncOp) and callee.is_raw():
+                raise AllocationError(f"the arguments of {callee.symbol} are not known, its code is not understood")
         return [1, 2, 3, 4, 5]
 
     def legacy_load(self, op: LdAbsOp | LdIndOp, steps: list[Insn | Copies]) -> None:

@@ -1,0 +1,177 @@
+"""The pass `lower-packet`."""
+
+from __future__ import annotations
+
+from xdsl.context import Context
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i1, i64
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from fsir.analysis.dominance import DominatorTree
+from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions, width_of
+from fsir.dialects import packet
+from fsir.dialects.ebpf import FuncOp, functions
+from fsir.driver.diagnostics import fail
+from fsir.passes._each_function import each_function
+
+_XDP: dict[type[Operation], int] = {packet.DataOp: 0, packet.EndOp: 4, packet.MetaOp: 8}
+_SKB: dict[type[Operation], int] = {packet.DataOp: 76, packet.EndOp: 80, packet.MetaOp: 140}
+_FIELDS: dict[str, dict[type[Operation], int]] = {
+    "xdp": _XDP,
+    "sched_cls": _SKB,
+    "sched_act": _SKB,
+}
+"""Offsets of `data`, `data_end` and `data_meta` in `struct xdp_md` and `struct __sk_buff` (uapi linux/bpf.h)."""
+
+_ULE = 7
+_ADJUST: dict[type[Operation], int] = {packet.AdjustHeadOp: 44, packet.AdjustMetaOp: 54, packet.AdjustTailOp: 65}
+
+
+class LowerPacket(ModulePass):
+    """Turn `packet` operations into machine operations.
+
+    Addresses are loaded from the context, accesses become loads and stores on the same base, resizing becomes calls. A
+    guard compares `base + size` with the end as `arith.cmpi`; where that address is there already (`packet.offset`), it
+    is used, so that the kernel's verifier sees one pointer for guard and access.
+    """
+
+    name = "lower-packet"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Lower all functions that are not machine code."""
+        each_function(virtual_functions(op), lambda func: _lower(func, _fields_of(func, op)))
+
+
+def _lower(func: FuncOp, fields: dict[type[Operation], int]) -> None:
+    _Guards(func).lower()
+    for block in func.body.blocks:
+        for op in list(block.ops):
+            if isinstance(op, packet.DataOp | packet.EndOp | packet.MetaOp):
+                _take_address(Builder(op), func, fields)
+    apply_rules(func, _RULES)
+
+
+def _fields_of(func: FuncOp, module: ModuleOp) -> dict[type[Operation], int]:
+    """The context's layout: that of the function's program type, for a subprogram that of the object's programs."""
+    types = {func.type_name} - {None} or {f.type_name for f in functions(module) if f.type_name is not None}
+    return _FIELDS.get(str(types.pop()), {}) if len(types) == 1 else {}
+
+
+def _take_address(build: Builder, func: FuncOp, fields: dict[type[Operation], int]) -> None:
+    op = build.op
+    if type(op) not in fields:
+        fail(op, f"the context of {func.symbol} is of no known program type: {op.name} cannot be lowered")
+    build.finish(build.insn("ldx32", op.operands, op.results[0].type, off=fields[type(op)]))
+
+
+class _Guards:
+    """Guards first, while addresses derived from a base are still recognisable."""
+
+    def __init__(self, func: FuncOp) -> None:
+        self.func = func
+        self.tree = DominatorTree(func.body)
+        self.known: dict[tuple[SSAValue, int], list[SSAValue]] = {}
+
+    def lower(self) -> None:
+        for block in self.tree.rpo:
+            for op in list(block.ops):
+                if isinstance(op, packet.OffsetOp):
+                    self.known.setdefault((op.ptr, op.off.data), []).append(op.res)
+                elif isinstance(op, packet.GuardOp):
+                    self.guard(op)
+
+    def guard(self, op: packet.GuardOp) -> None:
+        build = Builder(op)
+        limit = self.limit(build, op)
+        sides = [build.cast(limit, i64), build.cast(op.end, i64)]
+        compare = arith.CmpiOp.create(
+            operands=sides, result_types=[i1], properties={"predicate": IntegerAttr(_ULE, i64)}
+        )
+        build.finish(build.add(compare).results[0])
+
+    def limit(self, build: Builder, op: packet.GuardOp) -> SSAValue:
+        """`ptr + size`: an address that is there already on every path, else a new one."""
+        size = op.size.data
+        if size == 0:
+            return op.ptr
+        for value in self.known.get((op.ptr, size), ()):
+            # What is known comes from blocks visited before, or earlier in this one.
+            owner = value.owner
+            assert isinstance(owner, Operation) and owner.parent is not None
+            if self.tree.dominates(owner.parent, build.block):
+                return value
+        limit = build.insn("addi", [op.ptr], op.ptr.type, imm=size)
+        self.known.setdefault((op.ptr, size), []).append(limit)
+        return limit
+
+
+# --- the other operations, one rule each -----------------------------------------------------------------------------
+
+
+def _context_load(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    assert isinstance(op, packet.CtxLoadOp)
+    build.finish(build.load(op.ctx, op.off.data, op.res.type))
+
+
+def _context_store(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    assert isinstance(op, packet.CtxStoreOp)
+    # Older kernels take no immediate stores into the context.
+    build.effect(f"stx{width_of(op.value.type)}", [op.ctx, op.value], off=op.off.data)
+    build.finish()
+
+
+def _offset(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    assert isinstance(op, packet.OffsetOp)
+    build.finish(build.insn("addi", [op.ptr], op.res.type, imm=op.off.data))
+
+
+def _advance(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    assert isinstance(op, packet.AdvanceOp)
+    by = constant_of(op.by)
+    if by is not None and fits(by):
+        build.finish(build.insn("addi", [op.ptr], op.res.type, imm=by))
+    else:
+        build.finish(build.insn("add", [op.ptr, op.by], op.res.type))
+
+
+def _load(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    assert isinstance(op, packet.LoadOp)
+    build.finish(build.load(op.ptr, op.off.data, op.res.type))
+
+
+def _store(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    assert isinstance(op, packet.StoreOp)
+    build.store(op.ptr, op.off.data, op.value)
+    build.finish()
+
+
+def _adjust(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    build.finish(build.insn("call", op.operands, op.results[0].type, helper=_ADJUST[type(op)]))
+
+
+def _verdict(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    build.effect("exit", op.operands)
+    build.finish()
+
+
+_RULES: Rules = {
+    packet.CtxLoadOp: _context_load,
+    packet.CtxStoreOp: _context_store,
+    packet.OffsetOp: _offset,
+    packet.AdvanceOp: _advance,
+    packet.LoadOp: _load,
+    packet.StoreOp: _store,
+    packet.AdjustHeadOp: _adjust,
+    packet.AdjustMetaOp: _adjust,
+    packet.AdjustTailOp: _adjust,
+    packet.VerdictOp: _verdict,
+}

@@ -1,0 +1,218 @@
+"""The pass `lower-scalars`: instruction selection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects import arith, cf
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.upper_bits import UpperBits
+from fsir.backends.xdp._branches import Branches
+from fsir.backends.xdp._build import Builder, constant_of, fits, signed, virtual_functions, width_of
+from fsir.backends.xdp._cpu import cpu_version
+from fsir.dialects.ebpf import CastOp, FuncOp, jump
+from fsir.driver.diagnostics import fail
+from fsir.passes._each_function import each_function
+
+_BINARY: dict[type[Operation], str] = {
+    arith.AddiOp: "add",
+    arith.SubiOp: "sub",
+    arith.MuliOp: "mul",
+    arith.AndIOp: "and",
+    arith.OrIOp: "or",
+    arith.XOrIOp: "xor",
+    arith.ShLIOp: "lsh",
+    arith.ShRUIOp: "rsh",
+    arith.ShRSIOp: "arsh",
+    arith.DivUIOp: "div",
+    arith.RemUIOp: "mod",
+    arith.DivSIOp: "sdiv",
+    arith.RemSIOp: "smod",
+}
+_COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor"})
+_NEED_ZEROS = frozenset({"rsh", "div", "mod"})
+_NEED_SIGN = frozenset({"arsh", "sdiv", "smod"})
+
+
+@dataclass(frozen=True)
+class LowerScalars(ModulePass):
+    """Select machine instructions for `arith` and `cf` operations.
+
+    64-bit values get 64-bit instructions, all narrower ones 32-bit instructions, whose upper half is zero: so most
+    extensions cost nothing. Constants become immediates, comparisons part of the jumps that use them. `cpu` bounds the
+    instruction set (2: as RFC 9669's base; 3: 32-bit jumps; 4: sign extension, signed division); 0 takes what the
+    object itself uses.
+    """
+
+    name = "lower-scalars"
+
+    cpu: int = 0
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Lower all functions that are not machine code."""
+        cpu = self.cpu or cpu_version(op)
+        each_function(virtual_functions(op), lambda func: _Selector(func, cpu).run())
+
+
+class _Selector:
+    def __init__(self, func: FuncOp, cpu: int) -> None:
+        self.func, self.cpu = func, cpu
+        self.bits = UpperBits(func.body)
+        self.zeroed: dict[SSAValue, SSAValue] = {}
+        self.extended: dict[SSAValue, SSAValue] = {}
+        self.constants: list[Operation] = []
+
+    def run(self) -> None:
+        tree = DominatorTree(self.func.body)
+        branches = Branches(self.cpu, self.zero_extended, self.sign_extended)
+        compares: list[Operation] = []
+        for block in tree.rpo:
+            for op in list(block.ops):
+                if isinstance(op, arith.CmpiOp | arith.ConstantOp):
+                    compares.append(op)
+                elif isinstance(op, cf.ConditionalBranchOp):
+                    branches.lower(Builder(op), op)
+                elif isinstance(op, cf.BranchOp):
+                    _replace_jump(op)
+                elif type(op) in _BINARY:
+                    self.binary(Builder(op), _BINARY[type(op)])
+                elif isinstance(op, arith.ExtUIOp):
+                    self.finish(Builder(op), self.zero_extended(op.input))
+                elif isinstance(op, arith.ExtSIOp):
+                    self.finish(Builder(op), self.sign_extended(op.input))
+                elif isinstance(op, arith.TruncIOp):
+                    self.finish(Builder(op), op.input)
+                elif op.name.startswith(("arith.", "cf.")):
+                    fail(op, f"'{op.name}' has no machine instruction here")
+        for op in reversed(compares):
+            if isinstance(op, arith.ConstantOp) and op.result.first_use:
+                _constant(Builder(op))
+            elif not op.results[0].first_use:
+                assert op.parent is not None
+                op.parent.erase_op(op)
+            else:
+                fail(op, f"'{op.name}' is used as a value; lower-conditions comes first")
+
+    def finish(self, build: Builder, value: SSAValue) -> None:
+        """Replace an extension or truncation by a word that is its result as it stands."""
+        cast = CastOp.create(operands=[value], result_types=[build.op.results[0].type])
+        self.bits.copy(cast.res, value)
+        build.add(cast)
+        build.finish(cast.res)
+
+    # --- extensions --------------------------------------------------------------------------------------------------
+
+    def zero_extended(self, value: SSAValue) -> SSAValue:
+        """The word with zeros above the value's width.
+
+        Made once, right after the value: a bound that a comparison finds for it later holds for all its uses.
+        """
+        width = width_of(value.type)
+        if self.bits.of(value) <= width:
+            return value
+        if value not in self.zeroed:
+            build = _after(value)
+            if width == 32:
+                self.zeroed[value] = build.insn("mov32", [value])
+            else:
+                self.zeroed[value] = build.insn("andi", [value], imm=(1 << width) - 1)
+        return self.zeroed[value]
+
+    def sign_extended(self, value: SSAValue) -> SSAValue:
+        """The word with the value's sign above its width."""
+        width = width_of(value.type)
+        if self.bits.of(value) < width or width == 64:
+            return value
+        number = constant_of(value)
+        if value not in self.extended:
+            build = _after(value)
+            if number is not None:
+                self.extended[value] = build.number(number)
+            elif self.cpu >= 4 and width > 1:
+                self.extended[value] = build.insn(f"movsx{width}", [value])
+            else:
+                up = build.insn("lshi", [value], imm=64 - width)
+                self.extended[value] = build.insn("arshi", [up], imm=64 - width)
+        return self.extended[value]
+
+    # --- arithmetic --------------------------------------------------------------------------------------------------
+
+    def binary(self, build: Builder, name: str) -> None:
+        op = build.op
+        type_ = op.results[0].type
+        width = width_of(type_)
+        lhs, rhs = op.operands
+        if name in _COMMUTATIVE and constant_of(lhs) is not None:
+            lhs, rhs = rhs, lhs
+        if name in ("sdiv", "smod") and self.cpu < 4:
+            fail(op, f"'{op.name}' needs instruction set version 4 (lower-scalars{{cpu=4}})")
+        number = constant_of(rhs)
+        if width < 32 and name in _NEED_ZEROS:
+            lhs, rhs = self.zero_extended(lhs), rhs if number is not None else self.zero_extended(rhs)
+        elif width < 32 and name in _NEED_SIGN:
+            lhs = self.sign_extended(lhs)
+            rhs = rhs if number is not None or name == "arsh" else self.sign_extended(rhs)
+        suffix = "" if width == 64 else "32"
+        if number is None:
+            result = build.insn(name + suffix, [lhs, rhs], type_)
+        else:
+            # Narrow immediates are zero-extended, but for the operations that look at the sign.
+            if width < 32 and name not in _NEED_SIGN:
+                number &= (1 << width) - 1
+            result = _with_immediate(build, name, suffix, lhs, number)
+        self.bits.copy(result, op.results[0])
+        build.finish(result)
+
+
+def _with_immediate(build: Builder, name: str, suffix: str, lhs: SSAValue, number: int) -> SSAValue:
+    type_ = build.op.results[0].type
+    if name == "and" and not suffix and number == 0xFFFFFFFF:
+        return build.insn("mov32", [lhs], type_)
+    if name == "sub" and fits(-number):
+        name, number = "add", -number
+    if fits(number):
+        return build.insn(f"{name}i{suffix}", [lhs], type_, imm=number)
+    return build.insn(name + suffix, [lhs, build.number(number)], type_)
+
+
+def _constant(build: Builder) -> None:
+    """A constant in a register, with zeros above its width."""
+    op = build.op
+    width = width_of(op.results[0].type)
+    number = constant_of(op.results[0])
+    assert number is not None
+    if width < 64:
+        number &= (1 << width) - 1
+    type_ = op.results[0].type
+    if fits(number):
+        build.finish(build.insn("movi", (), type_, imm=number))
+    elif width == 64 and not 0 <= number < 1 << 32:
+        build.finish(build.insn("lddw", (), type_, imm=number & (1 << 64) - 1))
+    else:
+        build.finish(build.insn("movi32", (), type_, imm=signed(number, 32)))
+
+
+def _after(value: SSAValue) -> Builder:
+    """A builder right after the value's definition."""
+    owner = value.owner
+    if isinstance(owner, Block):
+        first = owner.first_op
+        assert first is not None
+        return Builder(first)
+    following = owner.next_op
+    assert following is not None
+    return Builder(following)
+
+
+def _replace_jump(op: cf.BranchOp) -> None:
+    block = op.parent
+    assert block is not None
+    new = jump(op.successor, list(op.arguments))
+    new.location = op.location
+    block.insert_op_before(new, op)
+    block.erase_op(op)
