@@ -1,0 +1,284 @@
+"""The generated C without an interface: compiled as a shared library, fed packets from Python.
+
+    process = Process(Library(source), machine)      # an interpreter's machine: its maps, clock and random numbers
+    outcome = process.run(packet)
+
+Maps are the interpreter's, which are the reference. Arrays are mapped: the C works in the machine's own memory.
+Everything else is copied in and written back, as the C does it against the kernel's maps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from ctypes import CFUNCTYPE, POINTER, byref, c_char, c_char_p, c_int, c_uint8, c_uint32, c_uint64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsir.interp.machine import Machine, Redirect
+from fsir.interp.map_base import ENOENT, Map
+from fsir.interp.maps_array import ArrayMap
+from fsir.interp.packet_buffer import XDP_FRAME_SIZE, XDP_HEADROOM
+
+BROADCAST = 1 << 3
+TAILROOM_END = 4096 - 320
+"""Where a packet must end in a page: before `struct skb_shared_info`."""
+
+_LOOKUP = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), POINTER(c_uint8), POINTER(c_uint64))
+_UPDATE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), POINTER(c_uint8), c_uint64)
+_REMOVE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8))
+_STORE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), c_uint64, POINTER(c_uint8))
+_RANDOM = CFUNCTYPE(c_uint32)
+_PRINT = CFUNCTYPE(None, c_char_p)
+
+
+class _Host(ctypes.Structure):
+    _fields_ = (
+        ("lookup", _LOOKUP),
+        ("update", _UPDATE),
+        ("remove", _REMOVE),
+        ("store", _STORE),
+        ("random", _RANDOM),
+        ("print", _PRINT),
+    )
+
+
+class _Packet(ctypes.Structure):
+    _fields_ = (
+        ("buffer", POINTER(c_uint8)),
+        *((name, c_uint32) for name in ("size", "first", "meta", "data", "end", "ifindex", "queue", "cpu")),
+        *((name, c_uint64) for name in ("now_ns", "boot_ns", "tai_ns")),
+        *(
+            (name, c_uint32)
+            for name in ("verdict", "redirect_kind", "redirect_ifindex", "redirect_map", "redirect_key")
+        ),
+        ("redirect_flags", c_uint64),
+        ("message", c_char * 160),
+    )
+
+
+class CompilerError(Exception):
+    """The C compiler is missing, or refused the source."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a packet. `dropped_because` is set where the runtime dropped it, not the program."""
+
+    verdict: int
+    packet: bytes
+    metadata: bytes
+    redirect: Redirect | None
+    dropped_because: str | None
+
+
+class Library:
+    """The compiled source. Libraries are kept by content for the life of this process."""
+
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __init__(self, source: bytes, *, flags: tuple[str, ...] = ()) -> None:
+        self.path = self._compiled(source, flags)
+        # A private copy in memory for each Library: the C's state is static.
+        copy = Path(tempfile.mkdtemp(dir=self._cache())) / "af_xdp.so"
+        shutil.copy(self.path, copy)
+        self.dll = ctypes.CDLL(str(copy))
+        shutil.rmtree(copy.parent)
+        self.dll.fs_map_name.restype = c_char_p
+        self.dll.fs_counter_names.restype = c_char_p
+        self.dll.fs_counter_values.restype = POINTER(c_uint64)
+        self.dll.fs_map_direct.argtypes = (c_uint32, POINTER(c_uint8), c_uint64)
+        self.dll.fs_map_direct.restype = None
+        self.dll.fs_process.restype = None
+        self.dll.fs_attach.restype = None
+
+    @classmethod
+    def _cache(cls) -> Path:
+        if cls._folder is None:
+            cls._folder = tempfile.TemporaryDirectory(prefix="fs-af-xdp-")
+        return Path(cls._folder.name)
+
+    @classmethod
+    def _compiled(cls, source: bytes, flags: tuple[str, ...]) -> Path:
+        key = hashlib.sha256(source + "\0".join(flags).encode()).hexdigest()[:24]
+        output = cls._cache() / f"{key}.so"
+        if not output.exists():
+            compile_c(
+                source, output, "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-DFS_INPROCESS", *flags
+            )
+        return output
+
+    @property
+    def maps(self) -> list[str]:
+        """The names of the maps that the code touches, by number."""
+        names: list[str] = []
+        while (name := self.dll.fs_map_name(len(names))) is not None:
+            names.append(name.decode())
+        return names
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the program prints at its end: how many packets ended how."""
+        names = self.dll.fs_counter_names().decode().split()
+        values = self.dll.fs_counter_values()
+        return {name: values[n] for n, name in enumerate(names)}
+
+
+def compiler() -> str | None:
+    """The C compiler, if there is one: `$CC`, cc, gcc or clang."""
+    return next(
+        (
+            found
+            for name in (os.environ.get("CC"), "cc", "gcc", "clang")
+            if name and (found := shutil.which(name))
+        ),
+        None,
+    )
+
+
+def compile_c(source: bytes, output: Path, *flags: str) -> None:
+    """Compile and link one C file. Raises CompilerError with what the compiler says."""
+    command = compiler()
+    if command is None:
+        raise CompilerError("no C compiler (cc) is installed")
+    partial = output.with_suffix(f".{os.getpid()}")
+    done = subprocess.run(
+        [command, "-x", "c", "-", "-o", str(partial), *flags], input=source, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise CompilerError(f"{command}: {done.stderr.decode(errors='replace').strip()}")
+    partial.rename(output)
+
+
+class Process:
+    """A library bound to a machine: packets run against the machine's maps, at its time."""
+
+    def __init__(self, library: Library, machine: Machine) -> None:
+        self.library = library
+        self.machine = machine
+        self._error: BaseException | None = None
+        self._maps: list[Map] = []
+        self._kept: list[object] = []
+        for number, name in enumerate(library.maps):
+            if name not in machine.maps:
+                raise KeyError(f"the machine has no map {name}")
+            self._bind(number, machine.maps[name])
+        self._host = _Host(
+            _LOOKUP(self._guarded(self._lookup)),
+            _UPDATE(self._guarded(self._update)),
+            _REMOVE(self._guarded(self._remove)),
+            _STORE(self._guarded(self._store)),
+            _RANDOM(self._guarded(lambda: machine.random.getrandbits(32))),
+            _PRINT(self._guarded(self._print)),
+        )
+        self._buffer = (c_uint8 * (XDP_HEADROOM + 0xFFFF))()
+
+    def _bind(self, number: int, owner: Map) -> None:
+        self._maps.append(owner)
+        if isinstance(owner, ArrayMap):
+            first = owner.lookup(bytes(4), self.machine.cpu)
+            region = self.machine.memory.region_at(first)
+            assert region is not None and region.base == first
+            values = (c_uint8 * len(region.buf)).from_buffer(region.buf)
+            self._kept.append(values)
+            self.library.dll.fs_map_direct(number, values, owner.stride)
+
+    def run(
+        self,
+        packet: bytes,
+        *,
+        metadata: bytes = b"",
+        ifindex: int = 1,
+        queue: int = 0,
+        clock_ns: int | None = None,
+    ) -> Outcome:
+        """Process one packet. `metadata` lies directly in front of it: a handoff header, or the program's own."""
+        machine, buffer = self.machine, self._buffer
+        if clock_ns is not None:
+            machine.clock_ns = clock_ns
+        data, end = XDP_HEADROOM, XDP_HEADROOM + len(packet)
+        ctypes.memset(buffer, 0, XDP_HEADROOM)
+        ctypes.memmove(
+            ctypes.addressof(buffer) + data - len(metadata), metadata + packet, len(metadata) + len(packet)
+        )
+        state = _Packet(
+            ctypes.cast(buffer, POINTER(c_uint8)),
+            max(TAILROOM_END, end),
+            XDP_FRAME_SIZE,
+            data - len(metadata),
+            data,
+            end,
+            ifindex,
+            queue,
+            machine.cpu,
+            machine.clock_ns,
+            machine.clock_ns + machine.boot_offset_ns,
+            machine.clock_ns + machine.tai_offset_ns,
+        )
+        self.library.dll.fs_attach(byref(self._host))
+        self.library.dll.fs_process(byref(state))
+        machine.memory.release_retired()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        content = bytes(buffer)
+        return Outcome(
+            state.verdict,
+            content[state.data : state.end],
+            content[state.meta : state.data],
+            self._redirect(state),
+            state.message.decode() or None,
+        )
+
+    def _redirect(self, state: _Packet) -> Redirect | None:
+        if state.redirect_kind == 1:
+            return Redirect(ifindex=state.redirect_ifindex)
+        if state.redirect_kind == 2:
+            name = self._maps[state.redirect_map].name
+            key = None if state.redirect_flags & BROADCAST else state.redirect_key
+            return Redirect(map_name=name, key=key, flags=state.redirect_flags)
+        return None
+
+    # What the C asks for. An exception must not pass through C: it is kept, and raised when the packet is done.
+
+    def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except BaseException as error:
+                self._error = self._error or error
+                return 0 if function == self._print else -ENOENT
+
+        return call
+
+    def _lookup(self, number: int, key: Any, value: Any, token: Any) -> int:
+        owner = self._maps[number]
+        address = owner.lookup(bytes(key[: owner.key_size]), self.machine.cpu)
+        if not address:
+            return -ENOENT
+        ctypes.memmove(value, self.machine.memory.read_bytes(address, owner.value_size), owner.value_size)
+        token[0] = address
+        return 0
+
+    def _update(self, number: int, key: Any, value: Any, flags: int) -> int:
+        owner = self._maps[number]
+        return owner.update(
+            bytes(key[: owner.key_size]), bytes(value[: owner.value_size]), flags, self.machine.cpu
+        )
+
+    def _remove(self, number: int, key: Any) -> int:
+        owner = self._maps[number]
+        return owner.delete(bytes(key[: owner.key_size]))
+
+    def _store(self, number: int, key: Any, token: int, value: Any) -> int:
+        self.machine.memory.write_bytes(token, bytes(value[: self._maps[number].value_size]))
+        return 0
+
+    def _print(self, text: bytes) -> None:
+        self.machine.log.append(text.decode(errors="replace"))

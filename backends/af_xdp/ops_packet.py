@@ -1,0 +1,77 @@
+"""The `packet` dialect in C: the packet's positions, its bytes, and the program's end."""
+
+from __future__ import annotations
+
+from xdsl.ir import Operation
+
+from fsir.backends.af_xdp.access import load, store
+from fsir.backends.af_xdp.writer import Emitter, plus, rule, width_of
+from fsir.dialects import packet
+from fsir.driver.diagnostics import fail
+
+_POSITIONS = {"packet.data": "data", "packet.end": "end", "packet.meta": "meta"}
+
+
+@rule(*_POSITIONS)
+def _position(op: Operation, e: Emitter) -> None:
+    e.set(op.results[0], f"run->{_POSITIONS[op.name]}")
+
+
+@rule("packet.ctx_load")
+def _ctx_load(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.CtxLoadOp)
+    e.set(op.res, load(op, op.ctx, op.int_prop("off"), bits_of(op, width_of(op.res.type)), e))
+
+
+@rule("packet.ctx_store")
+def _ctx_store(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.CtxStoreOp)
+    store(op, op.ctx, op.int_prop("off"), bits_of(op, width_of(op.value.type)), e.use(op.value), e)
+
+
+@rule("packet.offset", pure=True)
+def _offset(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.OffsetOp)
+    e.set(op.res, e.address(op.ptr, op.int_prop("off")))
+
+
+@rule("packet.advance", pure=True)
+def _advance(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.AdvanceOp)
+    e.set(op.res, f"{e.wide(op.ptr)} + {e.use(op.by)}")
+
+
+@rule("packet.guard", pure=True)
+def _guard(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.GuardOp)
+    e.set(op.res, f"{plus(e.wide(op.ptr), op.int_prop('size'))} <= {e.wide(op.end)}", 1)
+
+
+@rule("packet.load")
+def _load(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.LoadOp)
+    width = bits_of(op, width_of(op.res.type))
+    e.set(op.res, load(op, op.ptr, op.int_prop("off"), width, e), width)
+
+
+@rule("packet.store")
+def _store(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.StoreOp)
+    store(op, op.ptr, op.int_prop("off"), bits_of(op, width_of(op.value.type)), e.use(op.value), e)
+
+
+def bits_of(op: Operation, width: int) -> int:
+    """The width of an access, which is whole bytes."""
+    if width % 8:
+        fail(op, f"an access of {width} bits: memory is accessed by whole bytes")
+    return width
+
+
+@rule("packet.adjust_head", "packet.adjust_tail", "packet.adjust_meta")
+def _adjust(op: Operation, e: Emitter) -> None:
+    e.set(op.results[0], f"fs_{op.name.removeprefix('packet.')}(run, {e.use(op.operands[1])})")
+
+
+@rule("packet.verdict")
+def _verdict(op: Operation, e: Emitter) -> None:
+    e.leave(e.use(op.operands[0]))
