@@ -23,5 +23,6 @@ class RaisePass(PipelinePass):
         "raise-maps",
         "raise-stack",
         "raise-scalars",
+        "name-fields",
         "eliminate-dead-code",
     )
