@@ -12,8 +12,8 @@ map.decl @ports "hash" key 4 value 8 entries 64 flags 0
 // CHECK-NEXT:    cf.cond_br %[[G]], ^in, ^out
 // CHECK-NEXT:  ^in:
 // CHECK:         %[[P:.*]] = packet.load %r2[36] : !packet.ptr -> i16
-// CHECK-NEXT:    %{{.*}} = arith.extui %[[P]] : i16 to i64
-// CHECK:         %[[V:.*]] = map.lookup @ports(%{{.*}}, %{{.*}}) : i16, i16 -> !map.value<@ports>
+// CHECK-NEXT:    %[[Z:.*]] = arith.trunci %{{.*}} : i64 to i16
+// CHECK-NEXT:    %[[V:.*]] = map.lookup @ports(%[[P]], %[[Z]]) : i16, i16 -> !map.value<@ports>
 // CHECK-NEXT:    %[[H:.*]] = map.hit %[[V]] : !map.value<@ports> -> i1
 // CHECK-NEXT:    cf.cond_br %[[H]], ^hit, ^out
 // CHECK-NEXT:  ^hit:
