@@ -16,6 +16,9 @@ _JUMPS = ("jeq", "jne", "jslt", "jsle", "jsgt", "jsge", "jlt", "jle", "jgt", "jg
 _SWAPPED = {"jslt": "jsgt", "jsle": "jsge", "jlt": "jgt", "jle": "jge"}
 _SWAPPED |= {b: a for a, b in _SWAPPED.items()}
 
+_INVERSE = {"jeq": "jne", "jsgt": "jsle", "jsge": "jslt", "jgt": "jle", "jge": "jlt"}
+_INVERSE |= {b: a for a, b in _INVERSE.items()}
+
 _Edge = tuple[Block, list[SSAValue]]
 
 
@@ -47,6 +50,9 @@ class Branches:
 
     def compare(self, build: Builder, op: arith.CmpiOp, then: _Edge, other: _Edge) -> None:
         name = _JUMPS[op.predicate.value.data]
+        if then[0] is build.block.next_block and other[0] is not then[0]:
+            # Fall through to the next block: that edge has room for copies.
+            name, then, other = _INVERSE[name], other, then
         lhs, rhs = op.lhs, op.rhs
         if constant_of(lhs) is not None:
             lhs, rhs, name = rhs, lhs, _SWAPPED.get(name, name)

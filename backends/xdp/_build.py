@@ -28,11 +28,20 @@ def signed(value: int, width: int = 64) -> int:
 
 
 def constant_of(value: SSAValue) -> int | None:
-    """The signed value of an `arith.constant`, or None."""
+    """The signed value of an `arith.constant`, also behind extensions and truncations; None for anything else."""
     op = value.owner
-    if isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) and isinstance(value.type, IntegerType):
+    if not isinstance(value.type, IntegerType):
+        return None
+    width = value.type.width.data
+    if isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr):
         number: int = op.value.value.data
-        return signed(number, value.type.width.data)
+        return signed(number, width)
+    if isinstance(op, arith.TruncIOp | arith.ExtSIOp):
+        inner = constant_of(op.input)
+        return None if inner is None else signed(inner, width)
+    if isinstance(op, arith.ExtUIOp):
+        inner = constant_of(op.input)
+        return None if inner is None else inner & (1 << width_of(op.input.type)) - 1
     return None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects import arith, cf
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -34,6 +34,7 @@ _BINARY: dict[type[Operation], str] = {
     arith.DivSIOp: "sdiv",
     arith.RemSIOp: "smod",
 }
+_EXTENSIONS = (arith.ExtUIOp, arith.ExtSIOp, arith.TruncIOp)
 _COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor"})
 _NEED_ZEROS = frozenset({"rsh", "div", "mod"})
 _NEED_SIGN = frozenset({"arsh", "sdiv", "smod"})
@@ -65,22 +66,23 @@ class _Selector:
         self.bits = UpperBits(func.body)
         self.zeroed: dict[SSAValue, SSAValue] = {}
         self.extended: dict[SSAValue, SSAValue] = {}
-        self.constants: list[Operation] = []
 
     def run(self) -> None:
         tree = DominatorTree(self.func.body)
         branches = Branches(self.cpu, self.zero_extended, self.sign_extended)
-        compares: list[Operation] = []
+        later: list[Operation] = []
         for block in tree.rpo:
             for op in list(block.ops):
                 if isinstance(op, arith.CmpiOp | arith.ConstantOp):
-                    compares.append(op)
+                    later.append(op)
                 elif isinstance(op, cf.ConditionalBranchOp):
                     branches.lower(Builder(op), op)
                 elif isinstance(op, cf.BranchOp):
                     _replace_jump(op)
                 elif type(op) in _BINARY:
                     self.binary(Builder(op), _BINARY[type(op)])
+                elif isinstance(op, _EXTENSIONS) and (number := constant_of(op.results[0])) is not None:
+                    later.append(_folded(Builder(op), number))
                 elif isinstance(op, arith.ExtUIOp):
                     self.finish(Builder(op), self.zero_extended(op.input))
                 elif isinstance(op, arith.ExtSIOp):
@@ -89,7 +91,7 @@ class _Selector:
                     self.finish(Builder(op), op.input)
                 elif op.name.startswith(("arith.", "cf.")):
                     fail(op, f"'{op.name}' has no machine instruction here")
-        for op in reversed(compares):
+        for op in reversed(later):
             if isinstance(op, arith.ConstantOp) and op.result.first_use:
                 _constant(Builder(op))
             elif not op.results[0].first_use:
@@ -178,6 +180,16 @@ def _with_immediate(build: Builder, name: str, suffix: str, lhs: SSAValue, numbe
     if fits(number):
         return build.insn(f"{name}i{suffix}", [lhs], type_, imm=number)
     return build.insn(name + suffix, [lhs, build.number(number)], type_)
+
+
+def _folded(build: Builder, number: int) -> Operation:
+    """Replace the extension or truncation of a constant by a constant."""
+    type_ = build.op.results[0].type
+    assert isinstance(type_, IntegerType)
+    constant = arith.ConstantOp.create(properties={"value": IntegerAttr(number, type_)}, result_types=[type_])
+    build.add(constant)
+    build.finish(constant.result)
+    return constant
 
 
 def _constant(build: Builder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xdsl.ir import Operation, Region
@@ -11,7 +12,7 @@ from fsir.dialects.ebpf import FuncOp, InsnOp, LdSymOp
 from fsir.regalloc.build import build
 from fsir.regalloc.coalesce import Classes, coalesce
 from fsir.regalloc.colour import Colouring, colour
-from fsir.regalloc.constants import drop_repeated, localise
+from fsir.regalloc.constants import drop_repeated, localise, make_again
 from fsir.regalloc.emit import emit
 from fsir.regalloc.interference import Graph, interference
 from fsir.regalloc.model import ALLOCATABLE, AllocationError, MachineCode
@@ -68,15 +69,19 @@ class _Attempt:
         code = self.code
         for _ in range(_MAX_ROUNDS):
             graph = interference(code)
-            while True:
+            classes = coalesce(code, _copy(graph), self.blocked, self.hinted_only)
+            if make_again(code, self.apart(classes)):
+                graph = interference(code)
                 classes = coalesce(code, _copy(graph), self.blocked, self.hinted_only)
-                colouring = colour(code, graph, classes)
-                if not colouring.failed:
-                    return self.finish(graph, classes, colouring)
-                if not self.take_apart(graph, classes, colouring):
-                    break
-            self.spill(graph, classes, colouring)
-        raise AllocationError(f"no allocation after {_MAX_ROUNDS} rounds of spilling")
+            colouring = colour(code, graph, classes)
+            if not colouring.failed:
+                return self.finish(graph, classes, colouring)
+            if not self.take_apart(graph, classes, colouring):
+                self.spill(graph, classes, colouring)
+        raise AllocationError(f"no allocation after {_MAX_ROUNDS} rounds")
+
+    def apart(self, classes: Classes) -> Callable[[int, int], bool]:
+        return lambda a, b: classes.of(a) != classes.of(b)
 
     def take_apart(self, graph: Graph, classes: Classes, colouring: Colouring) -> bool:
         """Block the coalescing of classes that found no register; False when none of them was coalesced."""

@@ -1,16 +1,17 @@
 """Constants: made where they are used rather than kept in a register.
 
-Every constant is a copy from a template. A constant that is only copied on (to an argument of a call or of a block, to
-the register of a two-address result) is made again at each of these copies, at the price of the copy; one that a
-single instruction reads is made just before it. A block argument that holds a constant already is not given it again.
+Every constant is a copy from a template. One with a single use is made there; a copy of one to a node that did not get
+the same register makes it again, at the price of the copy. A block argument that holds a constant already is not given
+it again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fsir.dialects.ebpf import LddwOp, LdSymOp, MovRIOp, UndefOp
-from fsir.regalloc.model import CodeBlock, Copies, Insn, Kind, MachineCode, Step
+from fsir.regalloc.model import FIRST, CodeBlock, Copies, Insn, Kind, MachineCode, Step
 
 
 def template_cost(code: MachineCode, template: int) -> int:
@@ -33,7 +34,7 @@ def template_key(code: MachineCode, template: int) -> object:
 
 @dataclass(slots=True)
 class _Uses:
-    """Where a constant is made and used: (block, index of step)."""
+    """Where a constant is made and used: blocks and indices of steps; copies with the number of the pair."""
 
     made: tuple[CodeBlock, int] | None = None
     copied: list[tuple[Copies, int]] = field(default_factory=list)
@@ -41,7 +42,28 @@ class _Uses:
 
 
 def localise(code: MachineCode) -> None:
-    """Move constants to their uses as the module says."""
+    """Make constants with a single use where that is."""
+    before: dict[int, list[tuple[int, Step]]] = {}
+    for node, found in _find_uses(code).items():
+        if found.made is None or len(found.copied) + len(found.read) != 1:
+            continue
+        template = code.template[node]
+        if found.copied:
+            copies, index = found.copied[0]
+            copies.pairs[index] = (copies.pairs[index][0], template)
+            _unmake(found, node)
+        elif _should_sink(found):
+            block, at = found.read[0]
+            _unmake(found, node)
+            before.setdefault(block.index, []).append((at, Copies([(node, template)], code.makers[template])))
+    for index, inserted in before.items():
+        steps = code.blocks[index].steps
+        for at, made in sorted(inserted, key=lambda item: item[0], reverse=True):
+            step = steps[at]
+            steps.insert(at - 1 if isinstance(step, Insn) and step.tied else at, made)
+
+
+def _find_uses(code: MachineCode) -> dict[int, _Uses]:
     uses: dict[int, _Uses] = {}
     for block in code.blocks:
         for at, step in enumerate(block.steps):
@@ -55,24 +77,7 @@ def localise(code: MachineCode) -> None:
                     uses.setdefault(node, _Uses()).made = (block, at)
                 if code.template[source]:
                     uses.setdefault(source, _Uses()).copied.append((step, index))
-    before: dict[int, list[tuple[int, Step]]] = {}
-    for node, found in uses.items():
-        if found.made is None:
-            continue
-        template = code.template[node]
-        if not found.read and (len(found.copied) == 1 or template_cost(code, template) <= 1):
-            for copies, index in found.copied:
-                copies.pairs[index] = (copies.pairs[index][0], template)
-            _unmake(found, node)
-        elif len(found.read) == 1 and not found.copied and _should_sink(found):
-            block, at = found.read[0]
-            _unmake(found, node)
-            before.setdefault(block.index, []).append((at, Copies([(node, template)], code.makers[template])))
-    for index, inserted in before.items():
-        steps = code.blocks[index].steps
-        for at, step in sorted(inserted, key=lambda item: item[0], reverse=True):
-            tied = isinstance(steps[at], Insn) and steps[at].tied  # type: ignore[union-attr]
-            steps.insert(at - 1 if tied else at, step)
+    return uses
 
 
 def _unmake(found: _Uses, node: int) -> None:
@@ -90,6 +95,23 @@ def _should_sink(found: _Uses) -> bool:
     if made_in is not read_in:
         return read_in.weight <= made_in.weight
     return any(isinstance(step, Insn) and step.clobbers for step in made_in.steps[made_at:read_at])
+
+
+def make_again(code: MachineCode, apart: Callable[[int, int], bool]) -> bool:
+    """Replace copies of cheap constants to nodes that are `apart`, without a common register, by making them again.
+    Gives whether there were any."""
+    found = False
+    for block in code.blocks:
+        for step in block.steps:
+            for index, (node, source) in enumerate(step.pairs if isinstance(step, Copies) else ()):
+                template = code.template[source]
+                if not template or node < FIRST or code.kind[source] is not Kind.REGISTER:
+                    continue
+                if template_cost(code, template) <= 1 and apart(node, source):
+                    assert isinstance(step, Copies)
+                    step.pairs[index] = (node, template)
+                    found = True
+    return found
 
 
 _State = dict[int, object]
