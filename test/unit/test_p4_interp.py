@@ -284,7 +284,8 @@ HASHES = [
     (4, 0x31, 0x3233, zlib.crc32(b"231")),
     (5, 0, 0x3132, 5 + arc(b"12") % 10),
     (6, 0x5, 0xABCD, 0x5ABCD0 % 0x100000),
-    (7, 0x99, 0x1234, 7),
+    (7, 0x99, 0x1234, 7),  # a maximum of 0 gives the base
+    (17, 0x99, 0x1234, 0x1234 ^ 0x9912 ^ 0x3400),
     (16, 0x77, 0xABCD, 0x0000ABCD),  # the first eight bytes, and of them what the result can hold
 ]
 

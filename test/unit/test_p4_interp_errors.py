@@ -34,7 +34,7 @@ WRONG = [
     # names
     ("body", "/*!*/nobody = 1;", "'nobody' is not declared"),
     ("body", "hdr./*!*/nothing.setValid();", "struct headers_t has no field 'nothing'"),
-    ("body", "bit<8> x; bit<8> /*!*/x;", "'x' is already declared at line 32 of snippet.p4"),
+    ("body", "bit<8> x; bit<8> /*!*/x;", "'x' is already declared at line 33 of snippet.p4"),
     ("top", "header /*!*/in_t { bit<8> x; }", "'in_t' is already declared at line 5 of snippet.p4"),
     ("top", "struct s { bit<8> x; bit<8> /*!*/x; }", "struct s has 'x' twice"),
     ("body", "hdr.res.r = error./*!*/Nothing;", "error 'Nothing' is not declared"),
@@ -65,6 +65,8 @@ WRONG = [
     ("top", "header /*!*/h { varbit<8> a; varbit<8> b; } ", "header h has more than one varbit field"),
     ("top", "header h { /*!*/in_t inner; }", "a header cannot have a field of type in_t"),
     ("top", "enum bit<8> E { A = 1, /*!*/B }", "member 'B' needs a value"),
+    ("body", "hdr.res.r[7:0] = /*!*/(bit<8>) CounterType.packets;", "CounterType cannot be cast to bit<8>"),
+    ("body", "hdr.res.r = a + CounterType./*!*/packets;", "'+' needs numbers, not CounterType"),
     # writing
     ("top", "void f(in bit<8> x) { /*!*/x = 1; }", "'x' cannot be written: it is an 'in' parameter"),
     ("local", "action f(bit<8> x) { /*!*/x = 1; }", "'x' cannot be written: it is an action's data parameter"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsir.backends.p4.interp import P4RuntimeError, Switch, load
+from fsir.backends.p4.interp import P4Error, P4RuntimeError, Switch, load
 from fsir.backends.p4.interp.arith import BINARY, COMPARE, wrap
 from fsir.backends.p4.interp.types import BitType, IntType
 
@@ -88,7 +88,10 @@ EXPRESSIONS = [
     (1, 2, "a < b == true ? 64w5 : 6", 5),
     (5, 0, "!(a == 5) ? 64w1 : 2", 2),
     (9, 0, "-a + 10", 1),
+    (0, 0, "(bit<64>) (4w5 ++ 8w3 ++ 2w1)", (5 << 10) | (3 << 2) | 1),
+    (0, 0, "(bit<64>) (bit<16>) (-8s1 ++ 8w2)", 0xFF02),
     # casts
+    (0, 0, "(error.NoError) == sm.parser_error ? 64w1 : 2", 1),
     (0x1FF, 0, "(bit<64>) (bit<8>) a", 0xFF),
     (1, 0, "(bool) (bit<1>) a ? 64w7 : 8", 7),
     (1, 2, "(bit<64>) (bit<1>) (a < b)", 1),
@@ -177,6 +180,7 @@ BODIES = {
         0,
         7,
     ),
+    "tuples without content": ("", "", "tuple<bool, pair_t> t; hdr.res.r = t[0] ? 64w1 : (bit<64>) t[1].y;", 0, 0, 0),
     "tuples": ("", "", "tuple<bit<8>, bit<16>> t = {1, 2}; hdr.res.r = (bit<64>) (t[0] ++ t[1]);", 0, 0, 0x10002),
     "inout scalars come back": (
         "bit<8> bump(inout bit<8> x, in bit<8> by) { x = x + by; return x; }",
@@ -388,6 +392,21 @@ def test_headers(name: str, undefined: int) -> None:
 
 
 PARSES = {
+    "varbit in the middle": (
+        "packet.extract(hdr.opts, 16); hdr.tall = {(bit<16>) (int<16>) hdr.opts.s, hdr.opts.tail};",
+        "01" + "aabb" + "fe" + "1234" + "99",
+        ("NoError", "01aabbfe1234" + "fffe1234", "99"),
+    ),
+    "varbit of no bits": ("packet.extract(hdr.opts, 0);", "01" + "fe" + "1234", ("NoError", "01fe1234", "")),
+    "varbit cut short": ("packet.extract(hdr.opts, 16);", "01aabbfe12", ("PacketTooShort", "", "01aabbfe12")),
+    "varbit too long": ("packet.extract(hdr.opts, 40);", "00" * 9, ("HeaderTooShort", "", "00" * 9)),
+    "varbit not of whole bytes": ("packet.extract(hdr.opts, 4);", "00" * 9, ("ParserInvalidArgument", "", "00" * 9)),
+    "push_front on a stack that is full": (
+        "packet.extract(hdr.stack.next); packet.extract(hdr.stack.next); packet.extract(hdr.stack.next);"
+        "hdr.stack.push_front(1); hdr.tall = {(bit<16>) hdr.stack.lastIndex, (bit<16>) hdr.stack[2].x};",
+        "0100" + "0200" + "0300",
+        ("NoError", "0002" + "0002", ""),
+    ),
     "signed and bool fields": (
         "packet.extract(hdr.signed); hdr.tall = {(bit<16>) (int<16>) hdr.signed.x, (bit<16>) hdr.signed.q};"
         "hdr.tall.y[15:15] = (bit<1>) hdr.signed.p; hdr.tall.y[14:14] = (bit<1>) (hdr.signed.y > 0);",
@@ -515,10 +534,53 @@ def test_warnings() -> None:
     local = "action f() { if (meta.m == 1) { meta.m = 2; } else { mark_to_drop(sm); } }"
     program = load(fill(local=local, body="meta.m = 256; bit<8> x = 8w511;"), "w.p4")
     assert program.warnings == [
-        "w.p4:25:58: warning: action 'f' does this under a condition, which BMv2's compiler refuses",
-        "w.p4:32:18: warning: 256 does not fit in bit<8> and becomes 0",
-        "w.p4:32:34: warning: 511 does not fit in bit<8> and becomes 255",
+        "w.p4:26:58: warning: action 'f' does this under a condition, which BMv2's compiler refuses",
+        "w.p4:33:18: warning: 256 does not fit in bit<8> and becomes 0",
+        "w.p4:33:34: warning: 511 does not fit in bit<8> and becomes 255",
     ]
+
+
+PREPROCESSED = """
+#define ONE 1
+#ifdef ONE
+const bit<64> FIRST = ONE;
+#else
+$ is not looked at
+#endif
+#ifndef ONE
+$
+#ifdef ONE
+$
+#endif
+#else
+#define LONG 2 + \\
+    3
+const bit<64> SECOND = LONG;
+#endif
+#undef ONE
+#ifdef ONE
+$
+#endif
+const bit<64> HERE = 256w1;
+"""
+
+
+def test_the_preprocessor() -> None:
+    text = fill(top=PREPROCESSED.replace("256w1", "0"), body="hdr.res.r = FIRST ++ 0;")
+    with pytest.raises(P4Error, match=r"^p\.p4:\d+:30: error: '\+\+' needs sized numbers, not int$"):
+        load(text, "p.p4")
+    assert value(top=PREPROCESSED.replace("256w1", "0"), body="hdr.res.r = FIRST * 100 + SECOND;") == 105
+
+
+def test_lines_are_counted_through_directives() -> None:
+    line = FRAME[: FRAME.index("/*TOP*/")].count("\n") + 1 + PREPROCESSED[: PREPROCESSED.index("256w1")].count("\n")
+    with pytest.raises(P4Error, match=f"^p\\.p4:{line}:22: error: 'HERE': bit<256> given where bit<64> is expected$"):
+        load(fill(top=PREPROCESSED), "p.p4")
+
+
+def test_egress_sees_its_port_and_a_fresh_egress_spec() -> None:
+    egress = "hdr.res.r = (bit<64>) (sm.egress_spec ++ sm.egress_port);"
+    assert run(egress=egress)[:8] == (1).to_bytes(8, "big")
 
 
 def test_no_match_rejects() -> None:

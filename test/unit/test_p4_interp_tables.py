@@ -44,7 +44,9 @@ MATCHES: dict[str, st.SearchStrategy[KeyMatch]] = {
 
 @st.composite
 def filled_tables(draw: st.DrawFn) -> tuple[list[str], list[tuple[list[KeyMatch], int]]]:
-    kinds = draw(st.lists(st.sampled_from(list(MATCHES)), min_size=1, max_size=3))
+    one_prefix = [["lpm"], ["lpm", "exact"], ["exact", "lpm"], ["exact", "lpm", "exact"], ["exact", "exact"]]
+    mixed = st.lists(st.sampled_from(list(MATCHES)), min_size=1, max_size=3)
+    kinds = draw(st.one_of(mixed, st.sampled_from(one_prefix)))
     key = st.tuples(*(MATCHES[kind] for kind in kinds)).map(list)
     return kinds, draw(st.lists(st.tuples(key, st.integers(0, 3)), max_size=12))
 
@@ -103,12 +105,23 @@ TABLES = """
         const default_action = NoAction();
         const entries = { 5: set(50); }
     }
+    table wild {
+        key = { hdr.in_.a: lpm; }
+        actions = { set; }
+        const entries = { _: set(1); 0x8000000000000000 &&& 0x8000000000000000: set(2); }
+    }
+    table ranges {
+        key = { hdr.in_.a[7:0]: range; hdr.in_.a[8:8]: optional; }
+        actions = { set; }
+        const entries = { (5 .. 7, _): set(1); (_, 1): set(2); (9, 0): set(3); (_, _): set(4); }
+    }
     table keyless { actions = { set; other; } default_action = other; }
     table signed_key { key = { (int<8>) hdr.in_.a[7:0]: ternary; } actions = { set; } }
 """
 APPLY = """
     if (!exact_.apply().hit) { hdr.res.r = 1; }
-    switch (b) { 1: { named.apply(); } 2: { fixed.apply(); } 3: { keyless.apply(); } 4: { signed_key.apply(); } }
+    switch (b) { 1: { named.apply(); } 2: { fixed.apply(); } 3: { keyless.apply(); } 4: { signed_key.apply(); }
+                5: { wild.apply(); } 6: { ranges.apply(); } }
 """
 
 
@@ -141,7 +154,15 @@ def test_entries_come_and_go() -> None:
 
 def test_names() -> None:
     running = table_switch()
-    assert sorted(running.tables) == ["I.exact_", "I.keyless", "I.path.to.it", "I.signed_key", "absolute"]
+    assert sorted(running.tables) == [
+        "I.exact_",
+        "I.keyless",
+        "I.path.to.it",
+        "I.ranges",
+        "I.signed_key",
+        "I.wild",
+        "absolute",
+    ]
     running.insert("to.it", [Lpm(1 << 63, 1)], "set", [3])
     assert result(running, 1 << 63, 1) == 3
     assert result(running, 1, 1) == 9
@@ -163,6 +184,20 @@ def test_signed_keys() -> None:
     running.insert("signed_key", [Ternary(0x80, 0x80)], "set", [7])
     running.insert("signed_key", [Exact(-1)], "set", [8], 1)
     assert [result(running, a, 4) for a in (0x90, 0xFF, 0x7F)] == [7, 8, 1]
+
+
+def test_wildcards_in_constant_entries() -> None:
+    running = table_switch()
+    assert [result(running, a, 5) for a in (0, 1 << 62, 1 << 63, (1 << 64) - 1)] == [1, 1, 2, 2]
+    assert [result(running, a, 6) for a in (4, 5, 7, 8, 9, 0x105, 0x10A, 0x109)] == [4, 1, 1, 4, 3, 1, 2, 2]
+
+
+@pytest.mark.parametrize("number", [-128, -1, 0, 1, 64, 100, 127])
+def test_signed_parameters(number: int) -> None:
+    for given_as in (number, number & 0xFF):
+        running = table_switch()
+        running.insert("exact_", [Exact(4), Exact(0)], "signed_set", [given_as, 1])
+        assert result(running, 4) == number & ((1 << 64) - 1)
 
 
 REFUSED = [

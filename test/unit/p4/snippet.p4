@@ -7,9 +7,10 @@ header out_t { bit<64> r; }
 header small_t { bit<8> x; bit<4> y; bit<4> z; }
 header tall_t { bit<16> x; bit<16> y; }
 header signed_t { int<8> x; int<8> y; bool p; bit<7> q; }
+header opts_t { bit<8> n; varbit<32> data; int<8> s; bit<16> tail; }
 header_union any_t { small_t small; tall_t tall; }
 struct pair_t { bit<8> x; bit<8> y; }
-struct headers_t { in_t in_; out_t res; small_t[3] stack; small_t small; tall_t tall; signed_t signed; any_t any; }
+struct headers_t { in_t in_; out_t res; small_t[3] stack; small_t small; tall_t tall; signed_t signed; any_t any; opts_t opts; }
 struct meta_t { bit<8> m; pair_t p; }
 /*TOP*/
 
@@ -34,5 +35,5 @@ control I(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) 
 }
 control E(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) { apply { /*EGRESS*/ } }
 control C(inout headers_t hdr, inout meta_t meta) { apply { } }
-control D(packet_out packet, in headers_t hdr) { apply { packet.emit(hdr.res); /*EMIT*/ } }
+control D(packet_out packet, in headers_t hdr) { apply { packet.emit(hdr.res); packet.emit(hdr.opts); /*EMIT*/ } }
 V1Switch(P(), V(), I(), E(), C(), D()) main;

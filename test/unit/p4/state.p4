@@ -60,6 +60,8 @@ control I(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) 
             hash(hdr.req.value, HashAlgorithm.crc16, 32w5, { hdr.req.index }, 32w10);
         } else if (hdr.req.op == 6) {
             hash(hdr.req.value, HashAlgorithm.identity, 32w0, { hdr.req.arg[3:0], hdr.req.index }, 32w0x100000);
+        } else if (hdr.req.op == 17) {
+            hash(hdr.req.value, HashAlgorithm.xor16, 32w0, { hdr.req.index, hdr.req.arg, hdr.req.index }, 32w0x10000);
         } else if (hdr.req.op == 16) {
             hash(hdr.req.value, HashAlgorithm.identity, 32w0, { hdr.req.index, hdr.req.value, hdr.req.index, hdr.req.arg },
                  65w0x10000000000000000);
