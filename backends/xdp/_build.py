@@ -8,6 +8,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, i64
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
+from fsir.analysis.dominance import DominatorTree
 from fsir.dialects.ebpf import OPS, CastOp, FuncOp, functions, int_attr
 
 
@@ -128,8 +129,8 @@ Rules = Mapping[type[Operation], Callable[[Builder, FuncOp], None]]
 
 
 def apply_rules(func: FuncOp, rules: Rules) -> None:
-    """Apply the rule for each operation of the function to those that have one."""
-    for block in func.body.blocks:
+    """Apply the rule for each operation of the function to those that have one, dominators first."""
+    for block in DominatorTree(func.body).rpo:
         for op in list(block.ops):
             rule = rules.get(type(op))
             if rule is not None:
