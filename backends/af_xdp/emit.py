@@ -1,6 +1,7 @@
 """The C file and Makefile of the AF_XDP part.
 
-    emit(module) -> {"af_xdp.c": …, "Makefile": …}
+    emit(module) -> {"af_xdp.c": …, "Makefile": …}      what a bundle takes
+    emit_source(module, options) -> str                  the C file alone: the target `c`
 
 The file is the runtime's pieces around two that are written here: tables (maps, handoff layouts) and the program.
 Target options: `part=NAME`, `program=NAME`, where there are several.
@@ -51,10 +52,15 @@ _QUIET = """/* The program is the original's, also where that compares in vain o
 
 def emit(module: ModuleOp, options: EmitOptions | None = None) -> dict[str, bytes]:
     """The files of the module's AF_XDP part. Raises `FailedAt` where something cannot run in user space."""
-    options = options or EmitOptions()
+    source = emit_source(module, options or EmitOptions())
+    return {"af_xdp.c": source.encode(), "Makefile": _runtime("Makefile").encode()}
+
+
+def emit_source(module: ModuleOp, options: EmitOptions) -> str:
+    """The C file of the module's AF_XDP part."""
     part = select_part(module, _option(options, "part"), _option(options, "program"))
     program = _program(part)
-    source = "\n".join(
+    return "\n".join(
         (
             _heading(part, module, options),
             _INCLUDES,
@@ -73,7 +79,6 @@ def emit(module: ModuleOp, options: EmitOptions | None = None) -> dict[str, byte
             "#endif /* FS_INPROCESS */\n",
         )
     )
-    return {"af_xdp.c": source.encode(), "Makefile": _runtime("Makefile").encode()}
 
 
 def _option(options: EmitOptions, name: str) -> str | None:
@@ -92,7 +97,7 @@ def _heading(part: Part, module: ModuleOp, options: EmitOptions) -> str:
 /*
  * {_commented(part.entry.symbol)}, from {_commented(name)}: the part that runs in user space, over AF_XDP.
  *
- *	make && ./af_xdp -i INTERFACE [-o xdp.o]
+ *	cc -O2 -o af_xdp af_xdp.c -lxdp -lbpf && ./af_xdp -i INTERFACE [-o xdp.o]
  *
  * Written by a compiler. The runtime comes first, then the program (functions fn_*), then the transport.
  */"""

@@ -35,7 +35,7 @@ class TargetEntry:
 TARGETS: dict[str, TargetEntry] = {
     "mlir": TargetEntry("fsir.driver.emitters:emit_mlir", "the IR as text"),
     "elf": TargetEntry("fsir.driver.emitters:emit_elf", "a BPF object for any loader"),
-    "c": TargetEntry("fsir.backends.af_xdp.emit:emit", "C over libxdp for the AF_XDP part"),
+    "c": TargetEntry("fsir.backends.af_xdp.emit:emit_source", "C over libxdp for the AF_XDP part"),
     "p4": TargetEntry("fsir.backends.p4.emit:emit", "P4_16 for the NIC part"),
     "bundle": TargetEntry("fsir.backends.bundle:emit", "a directory: every part, manifest.json, placement.mlir"),
 }

@@ -186,6 +186,11 @@ FS_INLINE bool fs_map_broadcasts(uint32_t type)
 	return type == 14 || type == 25; /* DEVMAP, DEVMAP_HASH */
 }
 
+FS_INLINE bool fs_map_redirects(uint32_t type)
+{
+	return fs_map_broadcasts(type) || type == 16; /* CPUMAP */
+}
+
 /* bpf_redirect_map: the verdict, and the target for when it is XDP_REDIRECT. */
 FS_API uint64_t fs_map_redirect(struct fs_run *run, uint32_t index, uint64_t key, uint64_t flags)
 {

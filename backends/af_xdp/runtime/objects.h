@@ -1,1 +1,337 @@
-/* objects */
+/*
+ * The program on the interface, and the maps.
+ *
+ * With a kernel part, its object is loaded and the maps that both parts touch are the same kernel maps. All others are
+ * made here: kernel maps too, so that bpftool and the control plane see them. Arrays are mapped where they can be.
+ */
+
+static struct bpf_object *fs_object;
+static int fs_link = -1;   /* holds the program on the interface: gone with this process, however it ends */
+static int fs_socket_map = -1;
+static uint8_t *fs_percpu; /* one value per CPU */
+static int fs_cpus;
+
+/* A map that this process has pinned, and unpins at its end. */
+struct fs_pin {
+	struct fs_pin *next;
+	char path[512];
+};
+
+static struct fs_pin *fs_pins;
+
+static struct bpf_insn fs_insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
+{
+	return (struct bpf_insn){ .code = code, .dst_reg = dst, .src_reg = src, .off = off, .imm = imm };
+}
+
+#define FS_MOV_REG(dst, src) fs_insn(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0)
+#define FS_MOV_IMM(dst, imm) fs_insn(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, imm)
+#define FS_ADD_IMM(dst, imm) fs_insn(BPF_ALU64 | BPF_ADD | BPF_K, dst, 0, 0, imm)
+#define FS_LOAD(size, dst, src, off) fs_insn(BPF_LDX | BPF_MEM | (size), dst, src, off, 0)
+#define FS_JUMP_GT(dst, src, off) fs_insn(BPF_JMP | BPF_JGT | BPF_X, dst, src, off, 0)
+#define FS_MAP_FD(dst, fd) fs_insn(BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_FD, 0, fd), fs_insn(0, 0, 0, 0, 0)
+#define FS_CALL(helper) fs_insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
+#define FS_EXIT() fs_insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
+
+static int fs_load_program(const char *name, const struct bpf_insn *code, size_t count)
+{
+	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, name, "GPL", code, count, NULL);
+
+	if (fd < 0)
+		fs_die("the kernel refuses the program %s: %s (is this process root?)", name, strerror(-fd));
+	return fd;
+}
+
+/* Without a kernel part: every packet of the queue goes to the socket. */
+static int fs_load_default(void)
+{
+	fs_socket_map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "fs_sockets", 4, 4, fs_options.queue + 1, NULL);
+	if (fs_socket_map < 0)
+		fs_die("cannot make a map for the socket: %s (is this process root?)", strerror(-fs_socket_map));
+	const struct bpf_insn code[] = {
+		FS_LOAD(BPF_W, 2, 1, offsetof(struct xdp_md, rx_queue_index)),
+		FS_MAP_FD(1, fs_socket_map),
+		FS_MOV_IMM(3, XDP_PASS),
+		FS_CALL(BPF_FUNC_redirect_map),
+		FS_EXIT(),
+	};
+	return fs_load_program("fs_all", code, sizeof(code) / sizeof(code[0]));
+}
+
+/* Where a map is pinned, or will be: remembered in the second case. */
+static const char *fs_pin_path(const char *name)
+{
+	static struct fs_pin *pin;
+
+	if (!pin)
+		pin = calloc(1, sizeof(*pin));
+	if (!pin)
+		fs_die("out of memory");
+	if (snprintf(pin->path, sizeof(pin->path), "%s/%s", fs_options.pin, name) >= (int)sizeof(pin->path))
+		fs_die("the path %s/%s is too long", fs_options.pin, name);
+	if (access(pin->path, F_OK) == 0)
+		return pin->path;
+	pin->next = fs_pins;
+	fs_pins = pin;
+	pin = NULL;
+	return fs_pins->path;
+}
+
+static uint32_t fs_index_of(const char *name)
+{
+	uint32_t map = 0;
+
+	while (fs_maps[map].name && strcmp(fs_maps[map].name, name))
+		map++;
+	return map; /* FS_MAP_COUNT when there is none */
+}
+
+static struct bpf_program *fs_choose_program(void)
+{
+	struct bpf_program *program, *chosen = NULL;
+	int count = 0;
+
+	bpf_object__for_each_program(program, fs_object) {
+		if (bpf_program__type(program) != BPF_PROG_TYPE_XDP)
+			continue;
+		if (fs_options.program && strcmp(bpf_program__name(program), fs_options.program))
+			continue;
+		chosen = program;
+		count++;
+	}
+	if (!count)
+		fs_die("%s holds no XDP program%s%s", fs_options.object, fs_options.program ? " " : "",
+		       fs_options.program ? fs_options.program : "");
+	if (count > 1)
+		fs_die("%s holds %d XDP programs; choose one with --program", fs_options.object, count);
+	return chosen;
+}
+
+static void fs_prepare_map(struct bpf_map *map)
+{
+	const char *name = bpf_map__name(map);
+	uint32_t index = fs_index_of(name);
+
+	if (bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP && bpf_map__max_entries(map) <= fs_options.queue)
+		bpf_map__set_max_entries(map, fs_options.queue + 1);
+	if (index < FS_MAP_COUNT && fs_maps[index].wants_mmap)
+		bpf_map__set_map_flags(map, bpf_map__map_flags(map) | BPF_F_MMAPABLE);
+	if (fs_options.pin && !bpf_map__is_internal(map)) {
+		const char *path = fs_pin_path(name);
+
+		if (bpf_map__set_pin_path(map, path))
+			fs_die("map %s cannot be pinned at %s", name, path);
+	}
+}
+
+static int fs_load_object(void)
+{
+	struct bpf_program *program, *chosen;
+	struct bpf_map *map;
+	int error, sockets = 0;
+
+	fs_object = bpf_object__open_file(fs_options.object, NULL);
+	if (!fs_object)
+		fs_die("cannot read %s: %s", fs_options.object, strerror(errno));
+	chosen = fs_choose_program();
+	bpf_object__for_each_program(program, fs_object)
+		if (program != chosen)
+			bpf_program__set_autoload(program, false);
+	bpf_object__for_each_map(map, fs_object)
+		fs_prepare_map(map);
+	error = bpf_object__load(fs_object);
+	if (error)
+		fs_die("the kernel refuses %s: %s", fs_options.object, strerror(-error));
+	bpf_object__for_each_map(map, fs_object) {
+		uint32_t index = fs_index_of(bpf_map__name(map));
+
+		if (index < FS_MAP_COUNT)
+			fs_maps[index].fd = bpf_map__fd(map);
+		if (bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP) {
+			fs_socket_map = bpf_map__fd(map);
+			sockets++;
+		}
+	}
+	if (sockets != 1)
+		fs_die("%s has %d maps of type XSKMAP; it needs one, through which packets come here",
+		       fs_options.object, sockets);
+	return bpf_program__fd(chosen);
+}
+
+static void fs_attach(int program)
+{
+	struct bpf_link_create_opts options = { .sz = sizeof(options), .flags = fs_options.attach };
+
+	fs_link = bpf_link_create(program, (int)fs_options.ifindex, BPF_XDP, &options);
+	if (fs_link < 0)
+		fs_die("cannot attach to %s: %s%s", fs_options.interface, strerror(-fs_link),
+		       fs_link == -EBUSY || fs_link == -EEXIST ? "; another XDP program is there" : "");
+}
+
+/* The kernel's names are short, and of few letters. */
+static void fs_kernel_name(char name[BPF_OBJ_NAME_LEN], const char *from)
+{
+	size_t length = 0;
+
+	for (; *from && length < BPF_OBJ_NAME_LEN - 1; from++)
+		if ((*from >= 'a' && *from <= 'z') || (*from >= 'A' && *from <= 'Z') || (*from >= '0' && *from <= '9') ||
+		    *from == '_' || *from == '.')
+			name[length++] = *from;
+	name[length] = 0;
+}
+
+static void fs_check_pinned(const struct fs_map *map, int fd, const char *path)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		fs_die("%s is no map", path);
+	if (info.type != map->type || info.key_size != map->key_size || info.value_size != map->value_size)
+		fs_die("%s is another map than %s: remove it, or use another folder", path, map->name);
+}
+
+/* A map that the kernel part does not have. */
+static void fs_make_map(uint32_t index)
+{
+	struct fs_map *map = &fs_maps[index];
+	uint32_t flags = map->flags | (map->type == BPF_MAP_TYPE_ARRAY ? BPF_F_MMAPABLE : 0);
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = flags);
+	char name[BPF_OBJ_NAME_LEN];
+	const char *path;
+	int error;
+
+	if (map->internal) {
+		map->direct = calloc(1, map->value_size);
+		if (!map->direct)
+			fs_die("out of memory");
+		if (map->initial)
+			memcpy(map->direct, map->initial, map->value_size);
+		map->stride = map->value_size;
+		map->fd = -1;
+		return;
+	}
+	path = fs_options.pin ? fs_pin_path(map->name) : NULL;
+	map->fd = path ? bpf_obj_get(path) : -1;
+	if (map->fd >= 0) {
+		fs_check_pinned(map, map->fd, path);
+		return;
+	}
+	fs_kernel_name(name, map->name);
+	map->fd = bpf_map_create(map->type, name, map->key_size, map->value_size, map->max_entries, &options);
+	if (map->fd < 0)
+		fs_die("cannot make the map %s: %s", map->name, strerror(-map->fd));
+	error = path ? bpf_obj_pin(map->fd, path) : 0;
+	if (error)
+		fs_die("cannot pin %s: %s (is it in a BPF file system?)", path, strerror(-error));
+}
+
+/* The values of an array as memory of this process. */
+static void fs_map_values(struct fs_map *map)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+	size_t length, page = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (map->direct)
+		return;
+	if (bpf_obj_get_info_by_fd(map->fd, &info, &size))
+		fs_die("cannot ask about the map %s: %s", map->name, strerror(errno));
+	map->max_entries = info.max_entries; /* a loader may have resized it */
+	if (info.type != BPF_MAP_TYPE_ARRAY || !(info.map_flags & BPF_F_MMAPABLE)) {
+		if (map->wants_mmap)
+			fs_die("the map %s cannot be mapped, which its sharing relies on; remove the pinned one", map->name);
+		return;
+	}
+	map->stride = ((uint64_t)map->value_size + 7) & ~UINT64_C(7);
+	length = (map->stride * map->max_entries + page - 1) & ~(page - 1);
+	void *values = mmap(NULL, length, PROT_READ | (map->read_only ? 0 : PROT_WRITE), MAP_SHARED, map->fd, 0);
+
+	if (values == MAP_FAILED)
+		fs_die("cannot map the values of %s: %s", map->name, strerror(errno));
+	map->direct = values;
+}
+
+static void fs_open_maps(void)
+{
+	uint32_t largest = 1;
+
+	fs_cpus = libbpf_num_possible_cpus();
+	if (fs_cpus < 1)
+		fs_die("cannot tell the number of CPUs");
+	for (uint32_t index = 0; fs_maps[index].name; index++) {
+		struct fs_map *map = &fs_maps[index];
+
+		if (map->fd <= 0)
+			fs_make_map(index);
+		fs_map_values(map);
+		if (map->value_size > largest)
+			largest = map->value_size;
+	}
+	fs_percpu = calloc((size_t)fs_cpus, (largest + 7) & ~7u);
+	if (!fs_percpu)
+		fs_die("out of memory");
+}
+
+static bool fs_is_percpu(const struct fs_map *map)
+{
+	return map->type == BPF_MAP_TYPE_PERCPU_ARRAY || map->type == BPF_MAP_TYPE_PERCPU_HASH;
+}
+
+/* This CPU's value among those of all. */
+static uint8_t *fs_own_value(struct fs_run *run, const struct fs_map *map)
+{
+	return fs_percpu + (size_t)run->cpu * ((map->value_size + 7) & ~7u);
+}
+
+static int fs_env_lookup(struct fs_run *run, uint32_t index, const uint8_t *key, uint8_t *value, uint64_t *token)
+{
+	const struct fs_map *map = &fs_maps[index];
+	int error;
+
+	*token = 0;
+	if (!fs_is_percpu(map))
+		return bpf_map_lookup_elem(map->fd, key, value);
+	error = bpf_map_lookup_elem(map->fd, key, fs_percpu);
+	if (!error)
+		memcpy(value, fs_own_value(run, map), map->value_size);
+	return error;
+}
+
+static int fs_env_update(struct fs_run *run, uint32_t index, const uint8_t *key, const uint8_t *value, uint64_t flags)
+{
+	const struct fs_map *map = &fs_maps[index];
+
+	if (!fs_is_percpu(map))
+		return bpf_map_update_elem(map->fd, key, value, flags);
+	/* A system call sets the values of all CPUs: the others keep theirs, or are zero in a new element. */
+	if (bpf_map_lookup_elem(map->fd, key, fs_percpu))
+		memset(fs_percpu, 0, (size_t)fs_cpus * ((map->value_size + 7) & ~7u));
+	memcpy(fs_own_value(run, map), value, map->value_size);
+	return bpf_map_update_elem(map->fd, key, fs_percpu, flags);
+}
+
+static int fs_env_delete(struct fs_run *run, uint32_t index, const uint8_t *key)
+{
+	(void)run;
+	return bpf_map_delete_elem(fs_maps[index].fd, key);
+}
+
+static int fs_env_store(struct fs_run *run, uint32_t index, const uint8_t *key, uint64_t token, const uint8_t *value)
+{
+	int error = fs_env_update(run, index, key, value, BPF_EXIST);
+
+	(void)token;
+	return error == -ENOENT ? 0 : error; /* deleted meanwhile: what is written to it is lost, as in the kernel */
+}
+
+static void fs_close_objects(void)
+{
+	if (fs_link >= 0)
+		close(fs_link);
+	fs_link = -1;
+	for (; fs_pins; fs_pins = fs_pins->next)
+		unlink(fs_pins->path);
+	bpf_object__close(fs_object);
+	fs_object = NULL;
+}

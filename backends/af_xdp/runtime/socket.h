@@ -1,1 +1,215 @@
-/* socket */
+/*
+ * The socket: UMEM, its four rings, and the loop that takes packets from one and puts them on another.
+ *
+ * A frame of the UMEM is always in one place: in the fill ring or with the kernel, with us while its packet is
+ * processed, or in the transmit ring until the completion ring gives it back. There are more frames than the fill ring
+ * holds, so that packets being transmitted do not starve reception.
+ */
+
+enum { FS_FRAME = 4096, FS_FRAMES = 6144, FS_FILL = 4096, FS_RING = 2048, FS_BATCH = 64 };
+enum { FS_RESERVED = 40, FS_TAILROOM = 320 }; /* struct xdp_frame, struct skb_shared_info: the kernel's limits */
+
+struct fs_queue {
+	struct xsk_umem *umem;
+	struct xsk_socket *socket;
+	struct xsk_ring_prod fill, tx;
+	struct xsk_ring_cons completion, rx;
+	uint8_t *memory;
+	uint64_t spare[FS_FRAMES]; /* frames that are in no ring */
+	uint32_t spares;
+	uint32_t outstanding; /* frames in transmission */
+	struct fs_run run;
+};
+
+static struct fs_queue fs_queue;
+static uint64_t fs_random_state;
+
+static uint64_t fs_env_now(struct fs_run *run, int clock)
+{
+	static const clockid_t clocks[] = { CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_TAI, CLOCK_MONOTONIC_COARSE };
+	struct timespec now;
+
+	(void)run;
+	clock_gettime(clocks[clock], &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint32_t fs_env_random(struct fs_run *run)
+{
+	(void)run;
+	if (!fs_random_state && getrandom(&fs_random_state, sizeof(fs_random_state), 0) < 0)
+		fs_random_state = fs_env_now(run, FS_CLOCK_MONOTONIC);
+	fs_random_state |= !fs_random_state;
+	fs_random_state ^= fs_random_state >> 12; /* xorshift64* */
+	fs_random_state ^= fs_random_state << 25;
+	fs_random_state ^= fs_random_state >> 27;
+	return (uint32_t)((fs_random_state * UINT64_C(0x2545F4914F6CDD1D)) >> 32);
+}
+
+static void fs_env_print(struct fs_run *run, const char *text)
+{
+	(void)run;
+	fprintf(stderr, "%s\n", text);
+}
+
+static void fs_refill(struct fs_queue *queue)
+{
+	uint32_t at, count = xsk_prod_nb_free(&queue->fill, queue->spares);
+
+	if (count > queue->spares)
+		count = queue->spares;
+	count = xsk_ring_prod__reserve(&queue->fill, count, &at);
+	for (uint32_t i = 0; i < count; i++)
+		*xsk_ring_prod__fill_addr(&queue->fill, at + i) = queue->spare[--queue->spares];
+	xsk_ring_prod__submit(&queue->fill, count);
+}
+
+static void fs_give_back(struct fs_queue *queue, uint64_t address)
+{
+	queue->spare[queue->spares++] = address & ~(uint64_t)(FS_FRAME - 1);
+}
+
+static void fs_complete(struct fs_queue *queue)
+{
+	uint32_t at, count = xsk_ring_cons__peek(&queue->completion, FS_RING, &at);
+
+	for (uint32_t i = 0; i < count; i++)
+		fs_give_back(queue, *xsk_ring_cons__comp_addr(&queue->completion, at + i));
+	xsk_ring_cons__release(&queue->completion, count);
+	queue->outstanding -= count;
+}
+
+static void fs_open_socket(struct fs_queue *queue)
+{
+	const struct xsk_umem_config memory = { .fill_size = FS_FILL,
+						.comp_size = FS_RING,
+						.frame_size = FS_FRAME };
+	const struct xsk_socket_config config = { .rx_size = FS_RING,
+						  .tx_size = FS_RING,
+						  .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
+						  .bind_flags = fs_options.bind | XDP_USE_NEED_WAKEUP };
+	uint32_t key = fs_options.queue;
+	int error, fd;
+
+	queue->memory = mmap(NULL, (size_t)FS_FRAMES * FS_FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
+	if (queue->memory == MAP_FAILED)
+		fs_die("out of memory");
+	error = xsk_umem__create(&queue->umem, queue->memory, (uint64_t)FS_FRAMES * FS_FRAME, &queue->fill,
+				 &queue->completion, &memory);
+	if (error)
+		fs_die("cannot register packet memory: %s (is this process root?)", strerror(-error));
+	error = xsk_socket__create(&queue->socket, fs_options.interface, key, queue->umem, &queue->rx, &queue->tx,
+				   &config);
+	if (error)
+		fs_die("cannot open an AF_XDP socket on %s, queue %u: %s", fs_options.interface, key,
+		       strerror(-error));
+	for (uint32_t frame = 0; frame < FS_FRAMES; frame++)
+		fs_give_back(queue, (uint64_t)frame * FS_FRAME);
+	fs_refill(queue);
+	fd = xsk_socket__fd(queue->socket);
+	error = bpf_map_update_elem(fs_socket_map, &key, &fd, BPF_ANY);
+	if (error)
+		fs_die("cannot put the socket into its map: %s", strerror(-error));
+	queue->run.ifindex = fs_options.ifindex;
+	queue->run.queue = fs_options.queue;
+}
+
+/* Put the packet on the transmit ring: whether there was room. */
+static bool fs_transmit(struct fs_queue *queue)
+{
+	const struct fs_run *run = &queue->run;
+	struct xdp_desc *descriptor;
+	uint32_t at;
+
+	if (xsk_ring_prod__reserve(&queue->tx, 1, &at) != 1)
+		return false;
+	descriptor = xsk_ring_prod__tx_desc(&queue->tx, at);
+	descriptor->addr = run->data - (uint64_t)(uintptr_t)queue->memory;
+	descriptor->len = (uint32_t)(run->end - run->data);
+	descriptor->options = 0;
+	xsk_ring_prod__submit(&queue->tx, 1);
+	queue->outstanding++;
+	return true;
+}
+
+/* Wake the kernel up where it waits for that. */
+static void fs_kick(struct fs_queue *queue)
+{
+	int fd = xsk_socket__fd(queue->socket);
+
+	if (queue->outstanding && xsk_ring_prod__needs_wakeup(&queue->tx))
+		sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
+	if (xsk_ring_prod__needs_wakeup(&queue->fill))
+		recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+}
+
+/* Carry the verdict out: whether the frame is free afterwards. */
+static bool fs_conclude(struct fs_queue *queue, uint32_t verdict)
+{
+	struct fs_run *run = &queue->run;
+
+	switch (verdict) {
+	case XDP_PASS:
+		if (fs_pass(run))
+			fs_counters.passed++;
+		else
+			fs_counters.pass_errors++;
+		return true;
+	case XDP_TX:
+		if (fs_transmit(queue)) {
+			fs_counters.transmitted++;
+			return false;
+		}
+		fs_counters.tx_full++;
+		return true;
+	case XDP_REDIRECT:
+		if (fs_redirect_packet(run))
+			fs_counters.redirected++;
+		else
+			fs_counters.redirect_errors++;
+		return true;
+	case XDP_DROP:
+		fs_counters.dropped += !run->message[0]; /* those with a message are counted by their reason */
+		return true;
+	default:
+		fs_counters.aborted++;
+		return true;
+	}
+}
+
+/* Process the packets that are there: how many. */
+static uint32_t fs_receive(struct fs_queue *queue)
+{
+	uint32_t at, count = xsk_ring_cons__peek(&queue->rx, FS_BATCH, &at);
+	struct fs_run *run = &queue->run;
+	int cpu = sched_getcpu();
+
+	run->cpu = cpu < 0 || cpu >= fs_cpus ? 0 : (uint32_t)cpu;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct xdp_desc *descriptor = xsk_ring_cons__rx_desc(&queue->rx, at + i);
+		uint64_t address = descriptor->addr;
+		uint64_t frame = (uint64_t)(uintptr_t)queue->memory + (address & ~(uint64_t)(FS_FRAME - 1));
+
+		run->data = run->meta = (uint64_t)(uintptr_t)queue->memory + address;
+		run->end = run->data + descriptor->len;
+		run->first = frame + FS_RESERVED;
+		run->limit = frame + FS_FRAME - FS_TAILROOM;
+		if (run->limit < run->end)
+			run->limit = run->end;
+		if (fs_conclude(queue, fs_run_packet(run)))
+			fs_give_back(queue, address);
+	}
+	xsk_ring_cons__release(&queue->rx, count);
+	return count;
+}
+
+static void fs_close_socket(struct fs_queue *queue)
+{
+	if (queue->socket)
+		xsk_socket__delete(queue->socket);
+	if (queue->umem)
+		xsk_umem__delete(queue->umem);
+	queue->socket = NULL;
+	queue->umem = NULL;
+}
