@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from xdsl.dialects.builtin import DictionaryAttr, IntAttr, ModuleOp, StringAttr
@@ -32,6 +32,9 @@ _MANAGED = {
     "bpf_rb_node": "rb_node",
 }
 """Structs that the kernel manages inside of map values, by name."""
+
+_POINTER_TAGS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr", "uptr"})
+"""Type tags of pointers that only the kernel writes."""
 
 
 @dataclass
@@ -105,20 +108,29 @@ class ModuleData:
         )
 
     def _managed_fields(self, type_id: int, at: int = 0) -> Iterator[SpecialField]:
-        """Locks, timers and the like within a value's type."""
+        """Locks, timers, kernel pointers and the like within a value's type."""
         if self.btf is None or not type_id:
             return
         btf = self.btf
         type_id = btf.resolve(type_id)
         kind = btf.kind(type_id)
-        if kind not in (Kind.STRUCT, Kind.UNION):
-            return
-        name = btf.name(type_id)
-        if name in _MANAGED:
-            yield SpecialField(_MANAGED[name], at, btf.sizeof(type_id))
-            return
-        for member in btf.members(type_id):
-            yield from self._managed_fields(member.type_id, at + member.bit_offset // 8)
+        if kind is Kind.ARRAY:
+            element, count = btf.array(type_id)
+            fields = list(self._managed_fields(element, at))
+            size = btf.sizeof(element) if fields else 0
+            for index in range(count if fields else 0):
+                yield from (replace(field, offset=field.offset + index * size) for field in fields)
+        elif kind is Kind.PTR:
+            target = btf.target(type_id)
+            if btf.kind(target) is Kind.TYPE_TAG and btf.name(target) in _POINTER_TAGS:
+                yield SpecialField("kptr", at, 8)
+        elif kind in (Kind.STRUCT, Kind.UNION):
+            name = btf.name(type_id)
+            if name in _MANAGED:
+                yield SpecialField(_MANAGED[name], at, btf.sizeof(type_id))
+                return
+            for member in btf.members(type_id):
+                yield from self._managed_fields(member.type_id, at + member.bit_offset // 8)
 
 
 def create_maps(

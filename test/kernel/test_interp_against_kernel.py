@@ -115,6 +115,16 @@ PROGRAMS: Mapping[str, str] = {
         SEC("xdp") int prog(struct xdp_md *ctx) {
             seen = LINUX_KERNEL_VERSION >= 0x050000;
             return CONFIG_NO_SUCH_THING || bpf_no_such_kfunc ? XDP_DROP : XDP_PASS; }""",
+    "a spin lock": """
+        struct guarded { __u32 before; struct bpf_spin_lock lock; __u64 count; };
+        struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct guarded);
+                 __uint(max_entries, 4); } t SEC(".maps");
+        SEC("xdp") int prog(struct xdp_md *ctx) {
+            __u32 key = 1; struct guarded new = { .before = 3 };
+            struct guarded *v = bpf_map_lookup_elem(&t, &key);
+            if (!v) { bpf_map_update_elem(&t, &key, &new, 0); return XDP_DROP; }
+            bpf_spin_lock(&v->lock); v->count += v->before; bpf_spin_unlock(&v->lock);
+            return XDP_PASS; }""",
     "atomics": """
         struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, __u64);
                  __uint(max_entries, 4); } t SEC(".maps");
@@ -154,13 +164,13 @@ PROGRAMS: Mapping[str, str] = {
 }
 
 
-@pytest.mark.parametrize("flags", [(), ("-mcpu=v3",), ("-O1", "-mcpu=v1")], ids=lambda flags: "".join(flags) or "O2")
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_programs(compile_c: CompileC, name: str, flags: tuple[str, ...]) -> None:
-    if name in ("atomics",) and "-mcpu=v1" in flags:
-        pytest.skip("fetching atomics need cpu v3")
-    flags = flags or ("-mcpu=v3",) if name == "atomics" else flags
-    elf = compile_c(PROGRAMS[name], "-Wno-everything", *flags)
+FLAGS = ("-mcpu=v3", "-mcpu=v2", "-O1 -mcpu=v1")
+VARIANTS = [(name, flags) for name in PROGRAMS for flags in FLAGS if name != "atomics" or "v3" in flags]
+
+
+@pytest.mark.parametrize(("name", "flags"), VARIANTS)
+def test_programs(compile_c: CompileC, name: str, flags: str) -> None:
+    elf = compile_c(PROGRAMS[name], "-Wno-everything", *flags.split())
     packets = [bytes((FRAME[i] + 7 * n * i) & 0xFF for i in range(64 - n % 9)) for n in range(40)]
     check(elf, packets, program="prog")
 
