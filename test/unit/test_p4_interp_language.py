@@ -263,6 +263,14 @@ BODIES = {
         0,
         8,
     ),
+    "an action is known from its declaration on": (
+        "action which() { }",
+        "action first() { which(); } action which() { hdr.res.r = hdr.res.r + 1; } action second() { which(); }",
+        "first(); second();",
+        0,
+        0,
+        1,
+    ),
     "return leaves the action only": (
         "",
         "action early(in bit<8> x) { if (x > 2) { return; } hdr.res.r = hdr.res.r + 1; }",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fsir.backends.p4.interp import tree
-from fsir.backends.p4.interp.check_expr import ExprChecker, describe, substitute
+from fsir.backends.p4.interp.check_expr import ExprChecker
 from fsir.backends.p4.interp.check_v1model import check_extern_call
+from fsir.backends.p4.interp.conversions import describe, substitute
 from fsir.backends.p4.interp.errors import Loc, P4Error
 from fsir.backends.p4.interp.prelude import refusal
 from fsir.backends.p4.interp.symbols import (

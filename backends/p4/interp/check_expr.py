@@ -3,115 +3,44 @@
 from __future__ import annotations
 
 from fsir.backends.p4.interp import arith, tree
+from fsir.backends.p4.interp.check_type import TypeChecker
+from fsir.backends.p4.interp.conversions import castable, describe, members_of
 from fsir.backends.p4.interp.errors import Loc, P4Error
 from fsir.backends.p4.interp.prelude import refusal
-from fsir.backends.p4.interp.symbols import ExternSym, Scopes, Symbol, TypeSym, Var
+from fsir.backends.p4.interp.symbols import Var
 from fsir.backends.p4.interp.types import (
     ANY,
     BOOL,
     ERROR,
     INTEGER,
-    MATCH_KIND,
     STRING,
-    VOID,
     ActionRun,
     ApplyResult,
-    AtomType,
     BitType,
     EnumType,
     ExternType,
     IntType,
-    NewType,
     RecordType,
     StackType,
     StructType,
     TupleType,
     Type,
-    TypeVar,
-    VarbitType,
     is_number,
     representation,
 )
 
-ATOMS: dict[str, AtomType] = {
-    "bool": BOOL,
-    "error": ERROR,
-    "string": STRING,
-    "void": VOID,
-    "match_kind": MATCH_KIND,
-    "int": INTEGER,
-}
 STACK_MEMBERS: dict[str, Type | None] = {
     "next": None,
     "last": None,
     "lastIndex": BitType(32),
     "size": BitType(32),
 }
-MAX_WIDTH = 65536
 
 
-class ExprChecker:
-    """Resolves types and expressions in the current scope. `check` returns the expression to use instead."""
+class ExprChecker(TypeChecker):
+    """Types and folds expressions. `check` returns the expression to use instead."""
 
-    def __init__(self) -> None:
-        self.scopes = Scopes()
-        self.errors: dict[str, int] = {}
-        self.warnings: list[str] = []
-        self.context = ""  # parser, control, action or function: what is being checked
-
-    def warn(self, loc: Loc, message: str) -> None:
-        self.warnings.append(f"{loc}: warning: {message}")
-
-    # -- types -----------------------------------------------------------------------------------------------
-
-    def resolve(self, ref: tree.TypeRef) -> Type:
-        match ref:
-            case tree.SimpleRef(name="_"):
-                return ANY
-            case tree.SimpleRef():
-                return ATOMS[ref.name]
-            case tree.SizedRef():
-                return self.sized(ref)
-            case tree.NamedRef():
-                return self.named(ref)
-            case tree.StackRef():
-                elem = self.resolve(ref.elem)
-                if not isinstance(elem, StructType) or elem.kind == "struct":
-                    raise P4Error(ref.loc, f"a stack holds headers, not {elem}")
-                size = self.constant_int(ref.size, "the size of a header stack")
-                if not 0 < size <= MAX_WIDTH:
-                    raise P4Error(ref.size.loc, f"a header stack cannot have {size} elements")
-                return StackType(elem, size)
-            case tree.TupleRef():
-                return TupleType(tuple(self.resolve(arg) for arg in ref.args))
-        raise AssertionError(ref)
-
-    def sized(self, ref: tree.SizedRef) -> Type:
-        width = self.constant_int(ref.width, "a width")
-        if not 0 < width <= MAX_WIDTH:
-            raise P4Error(ref.width.loc, f"a width must be 1 to {MAX_WIDTH}, not {width}")
-        return {"bit": BitType, "int": IntType, "varbit": VarbitType}[ref.name](width)
-
-    def named(self, ref: tree.NamedRef) -> Type:
-        symbol = self.scopes.find(ref.name)
-        match symbol:
-            case TypeSym(type=found):
-                if ref.args:
-                    raise P4Error(ref.loc, f"type '{ref.name}' takes no arguments")
-                return found
-            case ExternSym(decl=decl):
-                if len(ref.args) != len(decl.type_params):
-                    raise P4Error(ref.loc, f"'{ref.name}' takes {len(decl.type_params)} type arguments")
-                return ExternType(ref.name, tuple(self.resolve(arg) for arg in ref.args))
-            case None:
-                raise P4Error(ref.loc, f"unknown type '{ref.name}'{refusal(ref.name)}")
-        raise P4Error(ref.loc, f"'{ref.name}' is not a type of values")
-
-    def constant_int(self, expr: tree.Expr, what: str) -> int:
-        checked = self.check(expr)
-        if not isinstance(checked, tree.Const) or not isinstance(checked.value, int):
-            raise P4Error(expr.loc, f"{what} must be known at compile time")
-        return int(checked.value)
+    context = ""  # parser, control, action or function: what is being checked
 
     # -- expressions -----------------------------------------------------------------------------------------
 
@@ -155,11 +84,6 @@ class ExprChecker:
 
     def call(self, expr: tree.Call) -> tree.Expr:
         raise NotImplementedError  # CallChecker
-
-    def constant(self, loc: Loc, value: arith.Value, type_: Type) -> tree.Const:
-        const = tree.Const(loc, value)
-        const.type = type_
-        return const
 
     def literal(self, expr: tree.Const) -> tree.Expr:
         if expr.type is not None:
@@ -482,62 +406,3 @@ class ExprChecker:
         if isinstance(expr, tree.Const) and expr.type == INTEGER:
             return self.constant(expr.loc, self.fit(expr.loc, int(expr.value), target), target)
         return self.converted(expr.loc, expr, target)
-
-
-def members_of(type_: Type) -> list[Type] | None:
-    """The element types of what a list expression can become."""
-    if isinstance(type_, StructType) and type_.kind != "header_union":
-        return list(type_.fields.values())
-    if isinstance(type_, TupleType):
-        return list(type_.elems)
-    return None
-
-
-def castable(source: Type, target: Type) -> bool:
-    """Explicit casts of scalars (P4_16 section on casts)."""
-    if isinstance(source, NewType):
-        return source.base == target or castable(source.base, target)
-    if isinstance(target, NewType):
-        return target.base == source or source == INTEGER or castable(source, target.base)
-    if isinstance(source, EnumType) or isinstance(target, EnumType):
-        inner, outer = representation(source), representation(target)
-        return (
-            not isinstance(inner, EnumType)
-            and not isinstance(outer, EnumType)
-            and (inner == outer or source == INTEGER or castable(inner, outer))
-        )
-    if BOOL in (source, target):
-        other = target if source == BOOL else source
-        return other == BitType(1)
-    if isinstance(source, BitType | IntType) and isinstance(target, BitType | IntType):
-        return type(source) is type(target) or source.width == target.width
-    if isinstance(source, BitType | IntType) and target == INTEGER:
-        return True
-    return source == INTEGER and is_number(target)
-
-
-def describe(symbol: Symbol) -> str:
-    """`a table`, `an action` … for messages."""
-    names = {
-        "Overloads": "a function",
-        "TypeSym": "a type",
-        "ExternSym": "an extern type",
-        "BlockSym": "a parser or control",
-        "PackageSym": "a package",
-        "ActionSym": "an action",
-        "TableSym": "a table",
-        "InstanceSym": "an instance",
-        "StateSym": "a parser state",
-    }
-    return names.get(type(symbol).__name__, "a value")
-
-
-def substitute(type_: Type, bindings: dict[str, Type]) -> Type:
-    """`type_` with type variables replaced."""
-    if isinstance(type_, TypeVar):
-        return bindings.get(type_.name, type_)
-    if isinstance(type_, ExternType):
-        return ExternType(type_.name, tuple(substitute(arg, bindings) for arg in type_.args))
-    if isinstance(type_, TupleType):
-        return TupleType(tuple(substitute(elem, bindings) for elem in type_.elems))
-    return type_

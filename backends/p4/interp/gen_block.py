@@ -11,7 +11,8 @@ import ast
 from fsir.backends.p4.interp import tree
 from fsir.backends.p4.interp.arith import Value
 from fsir.backends.p4.interp.errors import Loc
-from fsir.backends.p4.interp.gen_expr import ExprGen, Scope, bare, evaluate, variable
+from fsir.backends.p4.interp.gen_base import Scope, bare, evaluate, variable
+from fsir.backends.p4.interp.gen_expr import ExprGen
 from fsir.backends.p4.interp.instances import ExternInfo, Instance, TableInfo, World, table_info
 from fsir.backends.p4.interp.layout import Layout, attribute
 from fsir.backends.p4.interp.quote import all_of, any_of, call, constant, function, name, quote, statements

@@ -54,6 +54,7 @@ class World:
     externs: list[ExternInfo] = field(default_factory=list)
     tables: list[TableInfo] = field(default_factory=list)
     globals: dict[InstanceSym, str] = field(default_factory=dict)
+    routines: dict[tree.Decl, str] = field(default_factory=dict)
     numbers: int = 0
 
     def number(self) -> int:
@@ -90,9 +91,10 @@ class Instance:
         return f"apply_{symbol.decl.name}"
 
     def function_name(self, callee: Callee) -> str:
-        """Functions and actions; those of a control are nested in its function."""
-        first = {"function": "fn", "action": "act"}[callee.kind]
-        return f"{first}_{callee.name}_{len(callee.params)}"
+        """Functions and actions, one name per declaration: an inner one must not hide an outer one too early."""
+        assert callee.decl is not None
+        routines = self.world.routines
+        return routines.setdefault(callee.decl, f"{callee.kind}_{len(routines)}_{callee.name}")
 
 
 def action_info(instance: Instance, ref: tree.ActionRef) -> ActionInfo:

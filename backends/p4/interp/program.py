@@ -11,8 +11,8 @@ from types import CodeType
 
 from fsir.backends.p4.interp.check_decl import DeclChecker, Package
 from fsir.backends.p4.interp.errors import Loc, P4Error
+from fsir.backends.p4.interp.gen_base import evaluate
 from fsir.backends.p4.interp.gen_block import BlockGen, extern_variable
-from fsir.backends.p4.interp.gen_expr import evaluate
 from fsir.backends.p4.interp.instances import ExternInfo, Instance, TableInfo, World
 from fsir.backends.p4.interp.layout import Layout
 from fsir.backends.p4.interp.lexer import tokenize
