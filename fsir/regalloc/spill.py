@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from fsir.regalloc.constants import small_immediate
-from fsir.regalloc.model import CodeBlock, Copies, Insn, Kind, MachineCode, Step
+from fsir.regalloc.model import FIRST, CodeBlock, Copies, Insn, Kind, MachineCode, Step
 
 
 def spill(code: MachineCode, classes: Iterable[Collection[int]]) -> None:
@@ -72,6 +72,7 @@ class _Rewriter:
         code, kind, slot = self.code, self.code.kind, self.code.slot
         carried: list[tuple[int, int]] = []
         pairs: list[tuple[int, int]] = []
+        stores: list[tuple[int, int]] = []
         redefined: list[int] = []
         for node, source in step.pairs:
             if source in self.spilled:
@@ -85,13 +86,22 @@ class _Rewriter:
                     code.tight.add(carrier)
                     carried.append((carrier, source))
                     source = carrier
+                elif node in self.spilled and node not in code.joins and kind[source] is Kind.REGISTER:
+                    # What was just stored need not be loaded by the next that uses it.
+                    stores.append((node, source))
+                    continue
             pairs.append((node, source))
         for node in redefined:
             self.current.pop(node, None)
         if carried:
             steps.append(Copies(carried, step.at))
-        if pairs:
-            steps.append(Copies(pairs, step.at))
+        held = [(self.short_lived(node), source) for node, source in stores]
+        for fresh, source in held:
+            code.origin[fresh] = code.origin[source] if source >= FIRST else fresh
+        if pairs or held:
+            steps.append(Copies(pairs + held, step.at))
+        if stores:
+            steps.append(Copies([(stores[i][0], held[i][0]) for i in range(len(stores))], step.at))
 
     def rewrite_insn(self, step: Insn, steps: list[Step]) -> None:
         result = step.defs[0] if step.defs and step.defs[0] in self.spilled else None
