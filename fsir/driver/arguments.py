@@ -38,6 +38,15 @@ def make_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("finding out")
     add = group.add_argument
+    add(
+        "--report",
+        metavar="KIND",
+        nargs="?",
+        const="contents",
+        choices=("contents", "access"),
+        help="instead of -t: what IN holds (contents), or what its programs do to packets and maps (access; raises it)",
+    )
+    add("--json", action="store_true", help="the report for scripts")
     add("--list-passes", metavar="all", nargs="?", const="own", choices=("own", "all"), help="names and summaries")
     add("--list-targets", action="store_true", help="what -t can name")
     add("--help-pass", metavar="NAME", help="what a pass does, its options, an example")

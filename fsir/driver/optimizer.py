@@ -43,6 +43,10 @@ class Optimizer:
         pipeline, target = ",".join(text for text in args.pass_pipeline if text.strip()), args.target
         if args.run_reproducer:
             pipeline, target = read_reproducer(source.text())
+        if args.report:
+            target = f"report{{kind={args.report} format={'json' if args.json else 'text'}}}"
+            if args.report == "access" and not pipeline and source.format != "mlir":
+                pipeline = "raise"
         specs, target_spec = parse_pipeline(pipeline), _target_spec(target)
         self._check_pipeline(specs)
         if source.format != "mlir" and (args.split_input_file or args.verify_diagnostics):

@@ -37,6 +37,9 @@ TARGETS: dict[str, TargetEntry] = {
     "elf": TargetEntry("fsir.driver.emitters:emit_elf", "a BPF object for any loader"),
     "c": TargetEntry("fsir.backends.af_xdp.emit:emit_source", "C over libxdp for the AF_XDP part"),
     "p4": TargetEntry("fsir.backends.p4.emit:emit", "P4_16 for the NIC part"),
+    "report": TargetEntry(
+        "fsir.report.emit:emit", "what is in it, or what it does: report{kind=contents|access format=text|json}"
+    ),
     "bundle": TargetEntry("fsir.backends.bundle:emit", "a directory: every part, manifest.json, placement.mlir"),
 }
 
