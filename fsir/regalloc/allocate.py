@@ -13,9 +13,10 @@ from fsir.regalloc.build import build
 from fsir.regalloc.coalesce import Classes, coalesce
 from fsir.regalloc.colour import Colouring, colour
 from fsir.regalloc.constants import drop_repeated, localise, make_again
-from fsir.regalloc.emit import emit
+from fsir.regalloc.emit import STACK_SIZE, emit
 from fsir.regalloc.interference import Graph, interference
 from fsir.regalloc.model import ALLOCATABLE, AllocationError, MachineCode
+from fsir.regalloc.redundant import drop_redundant
 from fsir.regalloc.spill import spill
 
 _MAX_ROUNDS = 60
@@ -118,6 +119,7 @@ class _Attempt:
         slots = self.share_slots()
         depth = frame_depth(self.func) if slots else 0
         body = emit(self.code, graph, classes, colouring.colour, slots, depth)
+        drop_redundant(body, -depth if slots else -STACK_SIZE)
         return Allocation(body, _size(body), max(slots.values(), default=-1) + 1)
 
     def share_slots(self) -> dict[int, int]:
