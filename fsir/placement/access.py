@@ -1,0 +1,222 @@
+"""What code does to maps: by block, subprograms included.
+
+Kinds of access, from what they mean for sharing:
+
+    lookup   whether a key is there (an array's lookup is no access: its keys always are)
+    read     bytes of a value
+    add      `value += x` where nobody looks at the result: commutative
+    write    other stores and atomics through a value's address
+    update   whole values put in, by key
+    delete   keys removed
+    redirect a device or CPU map chosen as the packet's way out
+    opaque   the address, or the map itself, goes where this analysis does not follow
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Attribute, Block, Operation, SSAValue
+from xdsl.traits import IsTerminator
+
+from fsir.dialects import ebpf
+from fsir.dialects import map as maps
+from fsir.dialects.ebpf import FuncOp
+from fsir.dialects.map import DeclOp, HandleType, ValueType
+from fsir.interp.helpers import HELPERS, ArgKind, Helper
+
+
+class Kind(StrEnum):
+    """See the module."""
+
+    LOOKUP = "lookup"
+    READ = "read"
+    ADD = "add"
+    WRITE = "write"
+    UPDATE = "update"
+    DELETE = "delete"
+    REDIRECT = "redirect"
+    OPAQUE = "opaque"
+
+
+CHANGES = frozenset({Kind.ADD, Kind.WRITE, Kind.UPDATE, Kind.DELETE, Kind.OPAQUE})
+ARRAYS = frozenset({"array", "percpu_array"})
+ANY_MAP = "*"
+"""The map of accesses through addresses of unknown kind."""
+
+Accesses = dict[str, set[Kind]]
+Access = tuple[str, Kind, Operation]
+
+
+class MapAccesses:
+    """The map accesses of a module's blocks and functions."""
+
+    def __init__(self, module: ModuleOp, funcs: Iterable[FuncOp]) -> None:
+        self.declarations: dict[str, DeclOp] = {
+            op.sym_name.data: op for op in module.body.block.ops if isinstance(op, DeclOp)
+        }
+        self._funcs = {func.symbol: func for func in funcs}
+        self._by_function: dict[str, list[Access]] = {}
+
+    def of_block(self, block: Block) -> list[Access]:
+        """The accesses of a block, those of the functions it calls at the call."""
+        found: list[Access] = []
+        for op in block.ops:
+            for name, kind, _ in self.of_op(op):
+                if kind is not Kind.LOOKUP or not self.is_array(name):
+                    found.append((name, kind, op))
+        return found
+
+    def of_function(self, func: FuncOp) -> list[Access]:
+        """The accesses of all blocks of a function."""
+        return [access for block in func.body.blocks for access in self.of_block(block)]
+
+    def is_array(self, name: str) -> bool:
+        """Whether a map's keys are always there."""
+        declaration = self.declarations.get(name)
+        return declaration is not None and declaration.type.data in ARRAYS
+
+    def _called(self, name: str) -> list[Access]:
+        if name not in self._by_function:
+            self._by_function[name] = []  # of a recursion
+            func = self._funcs.get(name)
+            if func is not None:
+                self._by_function[name] = self.of_function(func)
+        return self._by_function[name]
+
+    def of_op(self, op: Operation) -> Iterator[Access]:
+        """The accesses of one operation, arrays' lookups among them."""
+        if isinstance(op, ebpf.CallLocalOp):
+            yield from self._called(op.callee.root_reference.data)
+        if isinstance(op, maps.LookupOp | maps.LookupAtOp):
+            yield op.map.root_reference.data, Kind.LOOKUP, op
+        elif isinstance(op, maps.UpdateOp | maps.UpdateAtOp):
+            yield op.map.root_reference.data, Kind.UPDATE, op
+        elif isinstance(op, maps.DeleteOp | maps.DeleteAtOp):
+            yield op.map.root_reference.data, Kind.DELETE, op
+        elif isinstance(op, maps.RedirectOp):
+            yield op.map.root_reference.data, Kind.REDIRECT, op
+        helper = HELPERS.get(op.helper.data) if isinstance(op, ebpf.CallOp) else None
+        for index, operand in enumerate(op.operands):
+            if isinstance(operand.type, ValueType):
+                for kind in _through_value(op, index, helper):
+                    yield operand.type.map.root_reference.data, kind, op
+            elif isinstance(operand.type, HandleType):
+                for kind in _through_handle(op, helper):
+                    yield operand.type.map.root_reference.data, kind, op
+            elif operand.type == ebpf.UNALLOCATED and index == 0 and isinstance(op, _MEMORY):
+                yield ANY_MAP, Kind.OPAQUE, op
+
+
+_MEMORY = (ebpf.LdxOp, ebpf.StxOp, ebpf.StOp, ebpf.AtomicOp, ebpf.AtomicFetchOp, ebpf.CmpxchgOp)
+_MEMORY_ARGS: Mapping[ArgKind, tuple[Kind, ...]] = {
+    ArgKind.KEY: (Kind.READ,),
+    ArgKind.VALUE: (Kind.READ,),
+    ArgKind.MEM_RO: (Kind.READ,),
+    ArgKind.CONST_STR: (Kind.READ,),
+    ArgKind.VALUE_OUT: (Kind.WRITE,),
+    ArgKind.MEM_WO: (Kind.WRITE,),
+    ArgKind.MEM_RW: (Kind.READ, Kind.WRITE),
+}
+
+
+def _through_value(op: Operation, index: int, helper: Helper | None) -> Iterable[Kind]:
+    """What an operation does with the address of a map value that is its operand number `index`."""
+    if isinstance(op, maps.HitOp) or op.has_trait(IsTerminator):
+        return ()
+    if isinstance(op, maps.LoadOp):
+        return () if is_addition(op) else (Kind.READ,)
+    if isinstance(op, maps.StoreOp) and index == 0:
+        return (Kind.ADD,) if addition_of(op) is not None else (Kind.WRITE,)
+    if isinstance(op, maps.AtomicOp) and index == 0:
+        return (Kind.ADD,) if op.op.data == "add" and (op.res is None or not op.res.uses) else (Kind.READ, Kind.WRITE)
+    if isinstance(op, maps.LookupAtOp | maps.DeleteAtOp | maps.UpdateAtOp):
+        return (Kind.READ,)
+    if is_displacement(op):
+        return ()
+    if isinstance(op, ebpf.LdxOp):
+        return (Kind.READ,)
+    if isinstance(op, ebpf.StxOp | ebpf.StOp) and index == 0:
+        return (Kind.WRITE,)
+    if isinstance(op, ebpf.AtomicOp | ebpf.AtomicFetchOp | ebpf.CmpxchgOp) and index == 0:
+        return (Kind.READ, Kind.WRITE)
+    if helper is not None and index < len(helper.args):
+        return _MEMORY_ARGS.get(helper.args[index].kind, (Kind.OPAQUE,))
+    return (Kind.OPAQUE,)
+
+
+def _through_handle(op: Operation, helper: Helper | None) -> Iterable[Kind]:
+    """What an operation does with a map itself."""
+    if isinstance(op, maps.LookupOp | maps.UpdateOp | maps.DeleteOp | maps.RedirectOp):
+        return ()
+    names = {"map_lookup_elem": (Kind.LOOKUP,), "map_update_elem": (Kind.UPDATE,), "map_delete_elem": (Kind.DELETE,)}
+    if helper is None:
+        return (Kind.OPAQUE,)
+    return names.get(helper.name, (Kind.REDIRECT,) if helper.name == "redirect_map" else (Kind.OPAQUE,))
+
+
+def is_displacement(op: Operation) -> bool:
+    """Whether the operation adds to an address, the result being an address of the same thing."""
+    return (
+        isinstance(op, ebpf.AluRIOp | ebpf.AluRROp)
+        and op.row.op in ("add", "sub")
+        and any(operand.type == op.results[0].type for operand in op.operands)
+        and isinstance(op.results[0].type, ValueType)
+    )
+
+
+def addition_of(store: maps.StoreOp) -> tuple[maps.LoadOp, SSAValue] | None:
+    """For `*p = *p + x`: the load and x, when nothing else uses what was loaded, and nothing comes between."""
+    add = store.stored.owner
+    if not isinstance(add, arith.AddiOp) or not _single_use(add.result) or add.parent is not store.parent:
+        return None
+    for load, other in ((add.lhs.owner, add.rhs), (add.rhs.owner, add.lhs)):
+        if (
+            isinstance(load, maps.LoadOp)
+            and load.value is store.value
+            and load.int_prop("off") == store.int_prop("off")
+            and load.parent is store.parent
+            and _single_use(load.res)
+            and _quiet_between(load, store)
+        ):
+            return load, other
+    return None
+
+
+def is_addition(load: maps.LoadOp) -> bool:
+    """Whether a load is the first half of `*p = *p + x`."""
+    uses = list(load.res.uses)
+    if len(uses) != 1 or not isinstance(add := uses[0].operation, arith.AddiOp):
+        return False
+    stores = [use.operation for use in add.result.uses]
+    if len(stores) != 1 or not isinstance(stores[0], maps.StoreOp):
+        return False
+    found = addition_of(stores[0])
+    return found is not None and found[0] is load
+
+
+def _single_use(value: SSAValue[Attribute]) -> bool:
+    return len(list(value.uses)) == 1
+
+
+def _quiet_between(first: Operation, last: Operation) -> bool:
+    """Whether only pure operations, and other accesses to map values, lie between two operations of a block."""
+    op = first.next_op
+    while op is not None and op is not last:
+        if isinstance(op, ebpf.CallOp | ebpf.CallLocalOp | ebpf.CallKfuncOp | ebpf.CallxOp):
+            return False
+        if isinstance(op, maps.StoreOp | maps.AtomicOp) and op.operands[0].type == first.operands[0].type:
+            if not _different_bytes(op, first):
+                return False
+        elif isinstance(op, maps.UpdateOp | maps.UpdateAtOp | maps.DeleteOp | maps.DeleteAtOp | ebpf.StxOp):
+            return False
+        op = op.next_op
+    return op is last
+
+
+def _different_bytes(a: Operation, b: Operation) -> bool:
+    assert isinstance(a, ebpf.EbpfOp) and isinstance(b, ebpf.EbpfOp)
+    return a.operands[0] is b.operands[0] and abs(a.int_prop("off") - b.int_prop("off")) >= 8

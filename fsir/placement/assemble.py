@@ -1,0 +1,196 @@
+"""A decision as a placed module: parts, edges, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, SymbolRefAttr
+from xdsl.ir import Attribute, Block, Operation, Region
+
+from fsir.dialects import ebpf
+from fsir.dialects.ebpf import FuncOp, int_attr
+from fsir.dialects.placement import EdgeOp, PartOp
+from fsir.driver.diagnostics import place_of
+from fsir.placement.crossing import Crossing
+from fsir.placement.cuts import PartCuts
+from fsir.placement.decide import Decision, Placed
+from fsir.placement.split import ResumePoint, Split, build
+from fsir.placement.stopping import INF
+from fsir.placement.targets import Target
+
+SEQUENTIAL = "sequential"
+
+
+@dataclass
+class _PartContent:
+    functions: list[FuncOp] = field(default_factory=list)
+    reasons: dict[str, None] = field(default_factory=dict)
+    load: float = 0.0
+    packets: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Edge:
+    point: ResumePoint
+    origin: int
+    where: str
+
+
+class Assembler:
+    """Replaces a module's programs by the parts they are cut into."""
+
+    def __init__(self, module: ModuleOp, decision: Decision, on_failure: str) -> None:
+        self.module, self.decision, self.on_failure = module, decision, on_failure
+        self.targets = decision.targets
+        self.contents = [_PartContent() for _ in self.targets]
+        self.edges: list[_Edge] = []
+        self._next = 1
+
+    def run(self, cuts: list[list[PartCuts]]) -> None:
+        """Build the parts; `cuts` by program and target."""
+        programs = [placed.program.func for placed in self.decision.placed]
+        for placed, parts in zip(self.decision.placed, cuts, strict=True):
+            self._program(placed, parts)
+        self._copy_called()
+        anchor = programs[0]
+        for op in self._operations():
+            self.module.body.block.insert_op_before(op, anchor)
+        for func in programs:
+            self.module.body.block.erase_op(func, safe_erase=False)
+        self._erase_unused()
+
+    # --- programs ----------------------------------------------------------------------------------------------------
+
+    def _program(self, placed: Placed, parts: list[PartCuts]) -> None:
+        func = placed.program.func
+        points: list[dict[Block, ResumePoint]] = [{} for _ in parts]  # by the target that sends
+        for t, part in enumerate(parts):
+            for block, crossing in part.leaves.items():
+                points[t][block] = self._point(crossing)
+                where = str(place_of(block.first_op))
+                self.edges.append(_Edge(points[t][block], t, where))
+        for t, part in enumerate(parts):
+            enters = list(points[t - 1].values()) if t else []
+            if t and not enters:
+                continue
+            split = Split(
+                self.targets[t].part,
+                starts=t == 0,
+                leaves={block: (self.targets[t + 1].part, point) for block, point in points[t].items()},
+                enters=enters,
+            )
+            content = self.contents[t]
+            content.functions.append(build(func, split, part.live_in))
+            content.load += placed.plan.loads[t]
+            arriving = sum(placed.plan.visits[t].get(n, 0.0) for n in placed.plan.hands[t - 1]) if t else 1.0
+            content.packets += arriving
+            content.reasons |= dict.fromkeys(self._reasons(placed, t))
+
+    def _point(self, crossing: Crossing) -> ResumePoint:
+        number = self._next
+        self._next += 1
+        return ResumePoint(number, crossing)
+
+    def _reasons(self, placed: Placed, t: int) -> Iterable[str]:
+        """Why code runs on target number t and not before, or no further."""
+        program = placed.program
+        if t == 0:
+            yield f"packets arrive on {self.targets[0].name}"
+            return
+        before = self.targets[t - 1]
+        unable = [n for n in sorted(placed.runs(t)) if program.run[n][t - 1] == INF]
+        for n in unable:
+            for reason in program.why_not[n][t - 1]:
+                yield f"{before.name} cannot run it: {reason}"
+        first = sorted(placed.plan.hands[t - 1] & placed.plan.visits[t - 1].keys())
+        for n in first:
+            where = place_of(program.graph.pieces[n].entries[0].first_op)
+            if not unable:
+                yield f"{where}: cheaper from here on ({self.decision.objective})"
+        yield from self.decision.shared_reasons
+
+    # --- other functions ---------------------------------------------------------------------------------------------
+
+    def _copy_called(self) -> None:
+        """Each part gets its own copy of the functions that its code calls."""
+        common = {op.symbol: op for op in self.module.body.block.ops if isinstance(op, FuncOp)}
+        for content in self.contents:
+            for name in _reached(content.functions, common):
+                copied = common[name].clone()
+                content.functions.append(copied)
+
+    def _erase_unused(self) -> None:
+        """Functions that only parts called are in the parts now."""
+        common = {op.symbol: op for op in self.module.body.block.ops if isinstance(op, FuncOp)}
+        copied = {f.symbol for content in self.contents for f in content.functions}
+        kept = [func for name, func in common.items() if func.type_name is not None or name not in copied]
+        needed = {func.symbol for func in kept} | set(_reached(kept, common))
+        for name, func in common.items():
+            if name not in needed:
+                self.module.body.block.erase_op(func, safe_erase=False)
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def _operations(self) -> Iterable[Operation]:
+        for edge in self.edges:
+            yield self._edge(edge)
+        for target, content in zip(self.targets, self.contents, strict=True):
+            if content.functions:
+                yield self._part(target, content)
+
+    def _edge(self, edge: _Edge) -> EdgeOp:
+        origin, to = self.targets[edge.origin], self.targets[edge.origin + 1]
+        fields = [
+            DictionaryAttr({"name": StringAttr(f.name), "width": int_attr(f.width), "kind": StringAttr(f.kind)})
+            for f in edge.point.crossing.fields
+        ]
+        return EdgeOp.create(
+            properties={
+                "resume": int_attr(edge.point.number),
+                "origin": SymbolRefAttr(origin.part),
+                "to": SymbolRefAttr(to.part),
+                "fields": ArrayAttr(fields),
+                "order": StringAttr(SEQUENTIAL),
+                "transport": StringAttr(origin.transport),
+                "on_failure": StringAttr(self.on_failure),
+                "reasons": ArrayAttr([StringAttr(f"the cut is in front of {edge.where}")]),
+            }
+        )
+
+    def _part(self, target: Target, content: _PartContent) -> PartOp:
+        block = Block()
+        block.add_ops(content.functions)
+        rate = 1000.0 * target.cores / content.load if content.load > 0 else None
+        costs: dict[str, Attribute] = {
+            "ns_per_packet": StringAttr(f"{content.load:.1f}"),
+            "packets": StringAttr(f"{content.packets:.4f}"),
+            "mpps": StringAttr("line rate" if rate is None or target.kind == "p4" else f"{rate:.2f}"),
+        }
+        return PartOp.create(
+            properties={
+                "sym_name": StringAttr(target.part),
+                "target": StringAttr(target.name),
+                "costs": DictionaryAttr(costs),
+                "reasons": ArrayAttr([StringAttr(reason) for reason in content.reasons]),
+            },
+            regions=[Region(block)],
+        )
+
+
+def _reached(roots: Iterable[FuncOp], functions: dict[str, FuncOp]) -> list[str]:
+    """The functions that are called, or whose address is taken, from `roots` on; in the order of `functions`."""
+    found: set[str] = set()
+    work = list(roots)
+    while work:
+        for op in work.pop().walk():
+            if isinstance(op, ebpf.CallLocalOp):
+                name = op.callee.root_reference.data
+            elif isinstance(op, ebpf.LdSymOp):
+                name = op.sym.root_reference.data
+            else:
+                continue
+            if name in functions and name not in found:
+                found.add(name)
+                work.append(functions[name])
+    return [name for name in functions if name in found]

@@ -1,0 +1,349 @@
+"""What a packet must carry over a cut in front of a block, how the receiver gets its values back, and why it cannot.
+
+Every value that is live there either *travels* in a field of the handoff header, or is *made again* on arrival: an
+address of the packet from its offset, an address of a map value by looking its key up again, constants and the like by
+repeating their operation. Bytes of the stack travel, too. What was proven of an address before the cut (a guard, a hit)
+is proven again after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from xdsl.dialects import arith, cf
+from xdsl.dialects.builtin import IntegerType
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+
+from fsir.analysis.dominance import successors
+from fsir.analysis.effects import EffectTable
+from fsir.analysis.liveness import Liveness
+from fsir.backends.handoff import MAX_SIZE, Layout
+from fsir.dialects import ebpf, packet
+from fsir.dialects import map as maps
+from fsir.dialects.map import ValueType
+from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
+from fsir.placement.access import CHANGES, MapAccesses, is_displacement
+from fsir.placement.graph import FlowGraph
+from fsir.placement.held import Held
+from fsir.placement.scalars import Scalars
+from fsir.placement.stack import StackBytes
+
+FieldKind = Literal["scalar", "offset", "key", "stack"]
+
+
+class Impossible(Exception):
+    """The program cannot be cut here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value in the handoff header: `width` bits. A `scalar` is `value` itself, an `offset` the distance of the packet
+    address `value` from the packet's start, a `key` the first bytes at the map address `value`, `stack` the bytes at
+    `at` from the frame pointer."""
+
+    kind: FieldKind
+    width: int
+    name: str
+    value: SSAValue | None = None
+    at: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """How the receiver gets `value`: `repeat` its operation, or take it from field number `field`: a scalar as it is,
+    an offset added to the packet's start, or (`repeat` too) as the key of a lookup."""
+
+    value: SSAValue
+    field: int | None = None
+    repeat: Operation | None = None
+
+
+@dataclass
+class Crossing:
+    """A cut in front of `block`. `steps` are in the order in which the receiver executes them; `guards` and `hits` are
+    the facts to be checked again."""
+
+    block: Block
+    fields: list[Field] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    guards: list[tuple[SSAValue, int]] = field(default_factory=list)
+    hits: list[SSAValue] = field(default_factory=list)
+    maps: set[str] = field(default_factory=set)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths of the fields, in order."""
+        return tuple(f.width for f in self.fields)
+
+
+class Crossings:
+    """The cuts of one function."""
+
+    def __init__(self, graph: FlowGraph, accesses: MapAccesses, effects: EffectTable) -> None:
+        func = graph.func
+        self.graph, self.tree, self.accesses, self.effects = graph, graph.tree, accesses, effects
+        self.scalars = Scalars(func)
+        self.liveness = Liveness(func.body)
+        self.held = Held(self.tree, accesses)
+        self.stack = StackBytes(func, self.tree, accesses.declarations, self.scalars)
+        self.changed = {name for name, kind, _ in accesses.of_function(func) if kind in CHANGES}
+        self.moved = {name for name, kind, _ in accesses.of_function(func) if kind in ("update", "delete", "opaque")}
+        self.stale = self._outlives_packet()
+        self._order = {op: i for i, op in enumerate(op for block in self.tree.rpo for op in block.ops)}
+        self._plans: dict[Block, Crossing | Impossible] = {}
+
+    def plan_for(self, block: Block, live: set[SSAValue]) -> Crossing:
+        """The cut in front of a block when these values are needed after it, its arguments among them. Raises
+        Impossible."""
+        return _Planner(self, block).run(sorted(live, key=self._position))
+
+    def plan(self, block: Block) -> Crossing:
+        """The cut in front of a block when all that comes after it runs in one place. Raises Impossible."""
+        if block not in self._plans:
+            try:
+                self._plans[block] = _Planner(self, block).run(self.live(block))
+            except Impossible as error:
+                self._plans[block] = error
+        found = self._plans[block]
+        if isinstance(found, Impossible):
+            raise found
+        return found
+
+    def live(self, block: Block) -> list[SSAValue]:
+        """The values needed from a block on: its arguments, then those live into it, definitions before uses."""
+        values = self.liveness.values_of(self.liveness.live_in(block))
+        return [*block.args, *sorted(values, key=self._position)]
+
+    def _position(self, value: SSAValue) -> tuple[int, int]:
+        if isinstance(value, BlockArgument):
+            first = value.owner.first_op
+            return self._order.get(first, -1) if first is not None else -1, value.index - 1000
+        owner = value.owner
+        assert isinstance(owner, Operation)
+        return self._order.get(owner, -1), 0
+
+    def _outlives_packet(self) -> bool:
+        """Whether an address of the packet is used after the packet was resized, which no verifier lets through."""
+        for block in self.tree.rpo:
+            for op, live in self.liveness.backward(block):
+                if op.name.startswith("packet.adjust") or _changes_packet(op):
+                    values = self.liveness.values_of(live)
+                    if any(isinstance(v.type, PtrType | EndType | MetaType) and v not in op.results for v in values):
+                        return True
+        return False
+
+    def guarded(self, block: Block) -> dict[SSAValue, int]:
+        """The sizes that guards on every way to a block have proven, by address."""
+        proven: dict[SSAValue, int] = {}
+        for condition in self._conditions(block):
+            if isinstance(condition, packet.GuardOp) and isinstance(condition.end.type, EndType):
+                proven[condition.ptr] = max(proven.get(condition.ptr, 0), condition.int_prop("size"))
+        return proven
+
+    def found(self, block: Block) -> set[SSAValue]:
+        """The map addresses that are known not to be null at a block."""
+        return {c.value for c in self._conditions(block) if isinstance(c, maps.HitOp)}
+
+    def _conditions(self, block: Block) -> list[Operation]:
+        """The operations whose i1 result is true whenever control is at `block`."""
+        found: list[Operation] = []
+        at: Block | None = block
+        while at is not None:
+            above = self.tree.idom(at)
+            if above is not None and isinstance(last := above.last_op, cf.ConditionalBranchOp):
+                then, otherwise = successors(above)
+                proven = then is not otherwise and self._only_from(then, above) and self.tree.dominates(then, block)
+                if proven and isinstance(last.cond.owner, Operation):
+                    found.append(last.cond.owner)
+            at = above
+        return found
+
+    def _only_from(self, block: Block, source: Block) -> bool:
+        return [p for p in self.tree.predecessors(block) if self.tree.is_reachable(p)] == [source]
+
+
+def _changes_packet(op: Operation) -> bool:
+    from fsir.interp.helpers import HELPERS
+
+    if isinstance(op, ebpf.CallOp):
+        helper = HELPERS.get(op.helper.data)
+        return helper is None or helper.changes_packet
+    return isinstance(op, ebpf.CallLocalOp)
+
+
+_REPEATED = (
+    *(arith.ConstantOp, ebpf.MovRIOp, ebpf.LdSymOp, ebpf.FpOp, ebpf.UndefOp),
+    *(packet.DataOp, packet.EndOp, packet.MetaOp),
+)
+"""Operations that give the same again, with no operand but the context."""
+_ALIKE = (ebpf.AluRIOp, ebpf.AluRROp, ebpf.MovRROp, ebpf.UnaryOp, ebpf.CastOp)
+
+
+class _Planner:
+    def __init__(self, shared: Crossings, block: Block) -> None:
+        self.shared, self.block = shared, block
+        self.crossing = Crossing(block)
+        self._done: set[SSAValue] = set()
+
+    def run(self, live: list[SSAValue]) -> Crossing:
+        reasons = self.shared.held.reasons(self.block)
+        if self.shared.stale:
+            reasons.append("packet addresses are used after the packet was resized")
+        if reasons:
+            raise Impossible("; ".join(reasons))
+        for value in live:
+            self.value(value)
+        self.stack()
+        proven = self.shared.guarded(self.block)
+        self.crossing.guards = [(ptr, size) for ptr, size in proven.items() if ptr in self._done and size > 0]
+        found = self.shared.found(self.block)
+        self.crossing.hits = [s.value for s in self.crossing.steps if s.value in found and _is_lookup(s.repeat)]
+        layout = Layout(0, self.crossing.widths)
+        if layout.size > MAX_SIZE:
+            raise Impossible(f"{layout.size} bytes would have to be carried; a handoff header holds {MAX_SIZE}")
+        return self.crossing
+
+    def value(self, value: SSAValue) -> None:
+        """Add what it takes to have `value` on the other side."""
+        if value in self._done:
+            return
+        self._step(value)
+        self._done.add(value)
+
+    def _step(self, value: SSAValue) -> None:
+        if isinstance(value.type, CtxType):
+            if not (isinstance(value, BlockArgument) and value.owner is self.shared.graph.func.entry):
+                raise Impossible(f"a copy of the context{_named(value)} is needed")
+        elif isinstance(value, BlockArgument):
+            self._path_dependent(value)
+        else:
+            assert isinstance(value.owner, Operation)
+            self._computed(value, value.owner)
+
+    def _path_dependent(self, value: BlockArgument) -> None:
+        if isinstance(value.type, PtrType):
+            self._offset(value)
+        elif isinstance(value.type, IntegerType) and not self.shared.scalars.is_address(value):
+            self._carry(value)
+        else:
+            raise Impossible(f"an address{_named(value)} ({_kind(value)}) depends on the path taken")
+
+    def _computed(self, value: SSAValue, op: Operation) -> None:
+        if isinstance(op, (*_REPEATED, packet.OffsetOp)) or self._moves_address(value, op):
+            self._repeat(value, op)
+        elif isinstance(op, maps.LookupOp | maps.LookupAtOp):
+            self._lookup(value, op)
+        elif isinstance(value.type, PtrType):
+            self._offset(value)
+        elif isinstance(value.type, IntegerType) and not self.shared.scalars.is_address(value):
+            if self._repeatable(op):
+                self._repeat(value, op)
+            else:
+                self._carry(value)
+        elif isinstance(op, _ALIKE) or (isinstance(value.type, IntegerType) and self.shared.effects.of(op).pure):
+            self._repeat(value, op)
+        else:
+            raise Impossible(f"a word of unknown kind{_named(value)} is needed, the result of {op.name}")
+
+    def _moves_address(self, value: SSAValue, op: Operation) -> bool:
+        """Whether an address of a map value or of the frame is another one and a distance."""
+        frame = isinstance(value.type, ebpf.FramePointerType) and isinstance(op, ebpf.AluRIOp)
+        return frame or (isinstance(value.type, ValueType) and is_displacement(op))
+
+    def _repeatable(self, op: Operation) -> bool:
+        """Whether a scalar follows from constants, and from values that are there already."""
+        return self.shared.effects.of(op).pure and all(
+            isinstance(v.type, IntegerType)
+            and (v in self._done or (isinstance(v.owner, Operation) and self._is_constant(v.owner)))
+            for v in op.operands
+        )
+
+    def _is_constant(self, op: Operation) -> bool:
+        return isinstance(op, arith.ConstantOp | ebpf.MovRIOp) or (
+            bool(op.operands)
+            and self.shared.effects.of(op).pure
+            and all(isinstance(v.owner, Operation) and self._is_constant(v.owner) for v in op.operands)
+        )
+
+    def _repeat(self, value: SSAValue, op: Operation) -> None:
+        for operand in op.operands:
+            self.value(operand)
+        self.crossing.steps.append(Step(value, repeat=op))
+
+    def _carry(self, value: SSAValue) -> None:
+        number = self._field(Field("scalar", _rounded(self.shared.scalars.bits(value)), _name(value), value))
+        self.crossing.steps.append(Step(value, field=number))
+
+    def _offset(self, value: SSAValue) -> None:
+        width = _rounded(self.shared.scalars.bits(value))
+        number = self._field(Field("offset", width, f"{_name(value)}_offset", value))
+        self.crossing.steps.append(Step(value, field=number))
+
+    def _lookup(self, value: SSAValue, op: maps.LookupOp | maps.LookupAtOp) -> None:
+        name = op.map.root_reference.data
+        declaration = self.shared.accesses.declarations.get(name)
+        kind = declaration.type.data if declaration is not None else "unknown"
+        self.crossing.maps.add(name)
+        if kind not in ("array", "percpu_array", "hash", "percpu_hash", "lpm_trie"):
+            raise Impossible(f"an element of the {kind} map '{name}' is held, which cannot be looked up again")
+        if not self.shared.accesses.is_array(name) and name in self.shared.moved:
+            raise Impossible(f"an element of map '{name}' is held, which may be replaced or deleted meanwhile")
+        if isinstance(op, maps.LookupOp):
+            self._repeat(value, op)
+            return
+        source = op.key.type
+        size = declaration.int_prop("key_size") if declaration is not None else 0
+        if not isinstance(source, ValueType) or size not in (1, 2, 4, 8):
+            raise Impossible(f"an element of map '{name}' is held, whose key is in memory that does not travel")
+        holder = source.map.root_reference.data
+        if holder in self.shared.changed:
+            raise Impossible(f"an element of map '{name}' is held, whose key lies in map '{holder}', which is changed")
+        number = self._field(Field("key", 8 * size, f"{name}_key", op.key))
+        self.crossing.steps.append(Step(value, field=number, repeat=op))
+
+    def stack(self) -> None:
+        """Add the live bytes of the stack."""
+        live = self.shared.stack.live(self.block)
+        if not live:
+            return
+        if not self.shared.stack.traceable:
+            raise Impossible("the address of an object on the stack goes where it cannot be followed")
+        if self.shared.stack.holds_address(live):
+            raise Impossible("an address is kept on the stack")
+        for at, width in self.shared.stack.chunks(live):
+            self._field(Field("stack", width, f"stack{-at}", at=at))
+
+    def _field(self, new: Field) -> int:
+        if new in self.crossing.fields:
+            return self.crossing.fields.index(new)
+        self.crossing.fields.append(new)
+        return len(self.crossing.fields) - 1
+
+
+def _is_lookup(op: Operation | None) -> bool:
+    return isinstance(op, maps.LookupOp | maps.LookupAtOp)
+
+
+def _rounded(bits: int) -> int:
+    return next(width for width in (8, 16, 32, 64) if bits <= width)
+
+
+def _name(value: SSAValue) -> str:
+    """What to call a field: the value's name, or that of what it is the low bits of."""
+    while value.name_hint is None and isinstance(op := value.owner, arith.TruncIOp | arith.ExtUIOp):
+        value = op.operands[0]
+    if value.name_hint is None and isinstance(value.owner, packet.LoadOp) and value.owner.field is not None:
+        return value.owner.field.data
+    return value.name_hint or ("arg" if isinstance(value, BlockArgument) else "value")
+
+
+def _named(value: SSAValue) -> str:
+    return f" (%{value.name_hint})" if value.name_hint else ""
+
+
+def _kind(value: SSAValue) -> str:
+    return f"of map '{value.type.map.root_reference.data}'" if isinstance(value.type, ValueType) else str(value.type)
+
+
+__all__ = ["Crossing", "Crossings", "Field", "Impossible", "Step"]

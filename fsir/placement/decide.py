@@ -1,0 +1,298 @@
+"""Where everything goes: the best cut of each program, subject to what targets can run, what can cross, and which maps
+can be shared.
+
+Maps couple the programs and their pieces. The search is branch and bound: the best cuts without regard to maps are a
+lower bound; if two accesses of a map conflict there, one of them has to be elsewhere, and both possibilities are
+explored, the cheapest first. The first solution without conflicts is the best one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from xdsl.ir import Block
+
+from fsir.backends.handoff import Layout
+from fsir.dialects.ebpf import FuncOp
+from fsir.placement.access import ANY_MAP, Kind, MapAccesses
+from fsir.placement.costs import Costs
+from fsir.placement.crossing import Crossing, Crossings, Impossible
+from fsir.placement.feasible import Reason, Rules
+from fsir.placement.graph import FlowGraph
+from fsir.placement.sharing import conflict
+from fsir.placement.stopping import INF, Graph, Node, Plan, solve, spread
+from fsir.placement.targets import Target
+
+OBJECTIVES = ("throughput", "cpu", "latency")
+_SEARCH_LIMIT = 500
+_UNWANTED = 1e6  # ns: the price of a cut that was not asked for, when cuts are
+
+Forbidden = frozenset[tuple[str, Target, Kind]]
+Touches = dict[str, set[tuple[Target, Kind]]]
+
+
+class NoPlacement(Exception):
+    """A program cannot be placed; `func` is the one, and the message says why."""
+
+    def __init__(self, func: FuncOp, message: str):
+        super().__init__(message)
+        self.func = func
+
+
+@dataclass
+class Program:
+    """One program with everything that is known of it. `must_cut` are blocks in front of which the first target has to
+    hand over; with any, other cuts are avoided."""
+
+    func: FuncOp
+    graph: FlowGraph
+    crossings: Crossings
+    run: list[list[float]]
+    """By piece and target: nanoseconds, INF where impossible."""
+    why_not: list[list[list[Reason]]]
+    """By piece and target: the reasons for INF."""
+    must_cut: frozenset[Block] = frozenset()
+    uncuttable: set[tuple[int, int]] = field(default_factory=set)
+    """Pieces and targets where a cut turned out to be impossible."""
+
+    def forbid(self, target: int, why: str) -> None:
+        """Keep all of it off a target."""
+        for costs, reasons in zip(self.run, self.why_not, strict=True):
+            costs[target] = INF
+            reasons[target].append(Reason("", why))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A program and its plan."""
+
+    program: Program
+    plan: Plan
+
+    def runs(self, target: int) -> set[int]:
+        """The pieces that run on a target."""
+        return {n for n in self.plan.visits[target] if n not in self.plan.hands[target]}
+
+
+@dataclass
+class Decision:
+    """The placement of all programs. `exact` is false where the search was cut short; `bound` is a lower bound of the
+    sum of the programs' costs."""
+
+    targets: list[Target]
+    objective: str
+    placed: list[Placed]
+    exact: bool
+    bound: float
+    shared_reasons: list[str] = field(default_factory=list)
+    """Conflicts between accesses of maps that kept pieces together."""
+
+    @property
+    def cost(self) -> float:
+        """The sum of the programs' costs, in nanoseconds per packet."""
+        return sum(p.plan.cost for p in self.placed)
+
+
+class Chooser:
+    """Places the programs of a module on targets."""
+
+    def __init__(self, targets: Sequence[Target], rules: Rules, costs: Costs, accesses: MapAccesses, objective: str):
+        self.targets, self.rules, self.costs, self.accesses = list(targets), rules, costs, accesses
+        self.objective = objective
+
+    def examine(self, func: FuncOp, crossings: Crossings, must_cut: frozenset[Block] = frozenset()) -> Program:
+        """Cost and feasibility of each piece of a program on each target."""
+        graph = crossings.graph
+        run: list[list[float]] = []
+        why_not: list[list[list[Reason]]] = []
+        for number, piece in enumerate(graph.pieces):
+            reasons = [self.rules.reasons(piece, func, target) for target in self.targets]
+            arrivals = graph.arrivals(number) or 1.0
+            costs = [
+                INF
+                if reasons[t]
+                else sum(self.costs.block(b, target) * (graph.frequency[b] / arrivals or 1.0) for b in piece.blocks)
+                for t, target in enumerate(self.targets)
+            ]
+            run.append(costs)
+            why_not.append(reasons)
+        return Program(func, graph, crossings, run, why_not, must_cut)
+
+    def decide(self, programs: Sequence[Program]) -> Decision:
+        """The best placement. Raises NoPlacement."""
+        order = count()
+        reasons: dict[str, None] = {}
+        start: Forbidden = frozenset()
+        plans, bound = self._solve(programs, start)
+        queue = [(bound, next(order), start, plans)]
+        seen = {start}
+        for _ in range(_SEARCH_LIMIT):
+            if not queue:
+                raise NoPlacement(programs[0].func, "maps keep its parts apart: " + "; ".join(reasons))
+            cost, _, forbidden, plans = heapq.heappop(queue)
+            placed = [Placed(p, plan) for p, plan in zip(programs, plans, strict=True)]
+            found = self._conflict(placed)
+            if found is None:
+                return Decision(self.targets, self.objective, placed, True, min(bound, cost), list(reasons))
+            reason, *choices = found
+            reasons[reason] = None
+            for choice in choices:
+                more = forbidden | {choice}
+                if more in seen:
+                    continue
+                seen.add(more)
+                try:
+                    plans, cost = self._solve(programs, more)
+                except NoPlacement:
+                    continue
+                heapq.heappush(queue, (cost, next(order), more, plans))
+        return self._together(programs, bound, list(reasons))
+
+    def _together(self, programs: Sequence[Program], bound: float, reasons: list[str]) -> Decision:
+        """Everything that touches maps on one target: legal, and perhaps not the best."""
+        best: Decision | None = None
+        for only in self.targets:
+            forbidden = frozenset(
+                (name, target, kind)
+                for target in self.targets
+                for name in self.accesses.declarations
+                for kind in Kind
+                if target is not only
+            )
+            try:
+                plans, cost = self._solve(programs, forbidden)
+            except NoPlacement:
+                continue
+            if best is None or cost < best.cost:
+                placed = [Placed(p, plan) for p, plan in zip(programs, plans, strict=True)]
+                best = Decision(self.targets, self.objective, placed, False, bound, reasons)
+        if best is None:
+            raise NoPlacement(programs[0].func, "maps keep its parts apart: " + "; ".join(reasons))
+        return best
+
+    def _solve(self, programs: Sequence[Program], forbidden: Forbidden) -> tuple[list[Plan], float]:
+        plans: list[Plan] = []
+        for program in programs:
+            graph = self._graph(program, forbidden)
+            cores = [target.cores for target in self.targets]
+            plan = spread(graph, cores) if self.objective == "throughput" else solve(graph)
+            if not plan.feasible:
+                raise NoPlacement(program.func, self._explain(program))
+            plans.append(plan)
+        return plans, sum(plan.cost for plan in plans)
+
+    def _graph(self, program: Program, forbidden: Forbidden) -> Graph:
+        nodes = []
+        for number in range(len(program.graph.pieces)):
+            run = list(program.run[number])
+            for t, target in enumerate(self.targets):
+                if forbidden and any((n, target, k) in forbidden for n, k in self.touches(program, number)):
+                    run[t] = INF
+            hand = [self._hand(program, number, t) for t in range(len(self.targets) - 1)]
+            if number == 0:
+                arrival = self.targets[0].costs["arrival"]
+                run[0] += arrival
+                hand = [(hand[0][0] + arrival, hand[0][1]), *hand[1:]] if hand else hand
+            if program.must_cut.intersection(program.graph.pieces[number].entries):
+                run[0] = INF
+            nodes.append(Node(run, hand, program.graph.exits(number)))
+        return Graph(nodes, len(self.targets))
+
+    def _hand(self, program: Program, number: int, t: int) -> tuple[float, float]:
+        """What it costs to hand over in front of a piece, INF where that is impossible."""
+        if (number, t) in program.uncuttable:
+            return INF, INF
+        try:
+            fields = max(len(c.fields) for c in self.crossings(program, number, t))
+        except Impossible:
+            return INF, INF
+        sender, receiver = self.targets[t], self.targets[t + 1]
+        wanted = not program.must_cut or program.must_cut.intersection(program.graph.pieces[number].entries)
+        extra = 0.0 if wanted else _UNWANTED
+        per_field = sender.costs["memory"], receiver.costs["memory"]
+        send = sender.send + fields * per_field[0] + extra
+        receive = (receiver.receive if receiver.kind == "af-xdp" else sender.receive) + fields * per_field[1]
+        return send, receive
+
+    def crossings(self, program: Program, number: int, t: int) -> list[Crossing]:
+        """The cuts in front of a piece, from target number t to the next. Raises Impossible."""
+        sender = self.targets[t]
+        found = []
+        for block in program.graph.pieces[number].entries:
+            crossing = program.crossings.plan(block)
+            layout = Layout(0, crossing.widths)
+            size = layout.metadata_size if sender.transport == "metadata" else layout.size
+            if size > sender.header_limit:
+                raise Impossible(f"{size} bytes would have to be carried; {sender.name} can send {sender.header_limit}")
+            found.append(crossing)
+        return found
+
+    def touches(self, program: Program, number: int) -> set[tuple[str, Kind]]:
+        """The map accesses of a piece."""
+        return {
+            (name, kind)
+            for block in program.graph.pieces[number].blocks
+            for name, kind, _ in self.accesses.of_block(block)
+        }
+
+    def touched(self, placed: Sequence[Placed]) -> Touches:
+        """Who touches which map how."""
+        touches: Touches = {}
+        for each in placed:
+            for t, target in enumerate(self.targets):
+                for number in each.runs(t):
+                    for name, kind in self.touches(each.program, number):
+                        touches.setdefault(name, set()).add((target, kind))
+                for number in each.plan.hands[t] & each.plan.visits[t].keys():
+                    for crossing in self.crossings(each.program, number, t):
+                        for name in crossing.maps:
+                            if not self.accesses.is_array(name):
+                                touches.setdefault(name, set()).add((self.targets[t + 1], Kind.LOOKUP))
+        return touches
+
+    def _conflict(
+        self, placed: Sequence[Placed]
+    ) -> tuple[str, tuple[str, Target, Kind], tuple[str, Target, Kind]] | None:
+        """Two accesses of a map that cannot be where they are, and why."""
+        for name, accesses in sorted(self.touched(placed).items()):
+            declaration = self.accesses.declarations.get(name)
+            ordered = sorted(accesses, key=lambda a: (a[0].level, a[1]))
+            for i, one in enumerate(ordered):
+                for other in ordered[i:]:
+                    if name == ANY_MAP and one[0] is other[0]:
+                        continue
+                    reason = (
+                        conflict(declaration, one, other)
+                        if declaration is not None
+                        else "memory is accessed through an address of unknown kind"
+                        if one[0] is not other[0]
+                        else None
+                    )
+                    if reason is not None:
+                        return reason, (name, *one), (name, *other)
+        return None
+
+    def _explain(self, program: Program) -> str:
+        """Why there is no placement."""
+        lines: list[str] = []
+        for number, piece in enumerate(program.graph.pieces):
+            if all(cost == INF for cost in program.run[number]):
+                for t, target in enumerate(self.targets):
+                    lines += [f"{target.name} cannot run it: {r}" for r in program.why_not[number][t][:1]]
+                break
+            if program.run[number][0] == INF or program.must_cut.intersection(piece.entries):
+                for t in range(len(self.targets) - 1):
+                    try:
+                        self.crossings(program, number, t)
+                    except Impossible as error:
+                        lines += [str(r) for r in program.why_not[number][t][:1]]
+                        lines.append(f"it cannot be handed over there: {error}")
+        return "there is no placement: " + "; ".join(dict.fromkeys(lines) or ["no cut satisfies all constraints"])
+
+
+def busiest(decision: Decision, placed: Placed) -> Mapping[str, float]:
+    """Nanoseconds per packet by target."""
+    return {target.name: placed.plan.loads[t] for t, target in enumerate(decision.targets)}

@@ -1,0 +1,166 @@
+"""What a target can run, block by block, with reasons that a person understands.
+
+Each kind of target has rules: a function from an operation to the reason why not, or None. Loops are judged as a whole.
+A reason is an English clause without the place; `Reason` adds that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from xdsl.ir import Operation
+
+from fsir.dialects import ebpf
+from fsir.driver.diagnostics import place_of
+from fsir.interp.helpers import HELPERS
+from fsir.placement.access import ANY_MAP, Kind, MapAccesses
+from fsir.placement.graph import Piece
+from fsir.placement.loops import Unbounded, work_of
+from fsir.placement.symbols import Symbols
+from fsir.placement.targets import Target
+
+Rule = Callable[["Rules", Operation, Target], str | None]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a piece cannot run on a target."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class Rules:
+    """The judgements of one module."""
+
+    def __init__(self, accesses: MapAccesses, symbols: Symbols, functions: Mapping[str, ebpf.FuncOp]) -> None:
+        self.accesses, self.symbols, self.functions = accesses, symbols, functions
+        self._functions: dict[tuple[str, str], list[Reason]] = {}
+
+    def reasons(self, piece: Piece, func: ebpf.FuncOp, target: Target) -> list[Reason]:
+        """Why `target` cannot run a piece of `func`; none when it can."""
+        found: list[Reason] = []
+        for block in piece.blocks:
+            for op in block.ops:
+                found += self._judge(op, target)
+        if piece.is_loop:
+            found += self._judge_loop(piece, func, target)
+        return list(dict.fromkeys(found))
+
+    def stops(self, op: Operation, target: Target) -> bool:
+        """Whether a target cannot run an operation."""
+        return bool(self._judge(op, target))
+
+    def _judge(self, op: Operation, target: Target) -> list[Reason]:
+        what = self.symbols.hint(op, target) or _RULES[target.kind](self, op, target)
+        if what is not None:
+            return [Reason(str(place_of(op)), what)]
+        if isinstance(op, ebpf.CallLocalOp):
+            return self._judge_function(op.callee.root_reference.data, target)
+        return []
+
+    def _judge_function(self, name: str, target: Target) -> list[Reason]:
+        key = name, target.name
+        if key not in self._functions:
+            self._functions[key] = []  # of a recursion
+            func = self.functions.get(name)
+            if func is None or func.is_raw():
+                self._functions[key] = [Reason("", f"'{name}' is called, whose code is not known")]
+            else:
+                from fsir.placement.graph import FlowGraph
+
+                graph = FlowGraph(func, self.accesses.declarations)
+                self._functions[key] = [r for piece in graph.pieces for r in self.reasons(piece, func, target)]
+        return self._functions[key]
+
+    def _judge_loop(self, piece: Piece, func: ebpf.FuncOp, target: Target) -> list[Reason]:
+        where = str(place_of(piece.entries[0].first_op))
+        if target.kind == "p4":
+            return [Reason(where, "a loop")]
+        if target.kind == "xdp" and not self._iterates(piece):
+            from fsir.analysis.dominance import DominatorTree
+
+            try:
+                work = work_of(piece.blocks, piece.entries, DominatorTree(func.body), target.limits["iterations"])
+            except Unbounded as error:
+                where = str(place_of(error.head.first_op))
+                return [Reason(where, "a loop without a bound that the kernel's verifier accepts")]
+            if work > target.limits["instructions"]:
+                return [Reason(where, f"a loop of up to {work} operations, more than the verifier follows")]
+        return []
+
+    def _iterates(self, piece: Piece) -> bool:
+        """Whether the loop is one over a kernel iterator, which the verifier knows to end."""
+        return any(
+            isinstance(op, ebpf.CallKfuncOp)
+            and op.callee is not None
+            and op.callee.root_reference.data.startswith("bpf_iter_")
+            and op.callee.root_reference.data.endswith("_next")
+            for block in piece.blocks
+            for op in block.ops
+        )
+
+
+def _xdp(rules: Rules, op: Operation, target: Target) -> str | None:
+    assert target.kernel is not None
+    version = ".".join(map(str, target.kernel))
+    if isinstance(op, ebpf.CallOp):
+        helper = HELPERS.get(op.helper.data)
+        if helper is None:
+            return f"there is no helper {op.helper.data}"
+        if "xdp" not in helper.types:
+            return f"{helper.c_name} (helper {helper.number}) is not allowed in XDP"
+        if helper.since > target.kernel:
+            since = ".".join(map(str, helper.since))
+            return f"{helper.c_name} (helper {helper.number}) came with kernel {since}; this is {version}"
+    if isinstance(op, ebpf.CallKfuncOp) and op.callee is not None:
+        name = op.callee.root_reference.data
+        if not rules.symbols.in_kernel(name):
+            return f"calls '{name}', which the kernel does not have"
+    if isinstance(op, ebpf.InsnOp) and (needed := _isa_of(op)) > target.isa:
+        return f"{op.name} is an instruction of cpu v{needed}; kernel {version} knows v{target.isa}"
+    return None
+
+
+def _isa_of(op: ebpf.InsnOp) -> int:
+    """The cpu version that an instruction came with, where it matters to the kernel."""
+    name = op.row.name
+    if name.startswith(("movsx", "bswap", "sdiv", "smod", "ldxs", "gotol", "may_goto", "load_acq", "store_rel")):
+        return 4
+    return 3 if name.startswith(("atomic_fetch", "atomic_xchg", "atomic_cmpxchg")) else 1
+
+
+def _user(rules: Rules, op: Operation, target: Target) -> str | None:
+    from fsir.backends.af_xdp.capabilities import supported_helper, supported_map
+
+    if isinstance(op, ebpf.CallOp) and (reason := supported_helper(op.helper.data)) is not None:
+        return reason
+    if isinstance(op, ebpf.CallKfuncOp):
+        name = op.callee.root_reference.data if op.callee is not None else f"kernel function {op.imm.data}"
+        return f"calls '{name}', which only the kernel has" if rules.symbols.in_kernel(name) else None
+    for name, kind in _touched(rules, op):
+        if name == ANY_MAP:
+            return "goes through an address whose kind is not known"
+        declaration = rules.accesses.declarations.get(name)
+        if declaration is not None and (reason := supported_map(declaration.type.data)) is not None:
+            return reason
+        if kind is Kind.OPAQUE:
+            return f"the address of a value of map '{name}' goes where it cannot be followed"
+    return None
+
+
+def _touched(rules: Rules, op: Operation) -> Iterable[tuple[str, Kind]]:
+    return [(name, kind) for name, kind, _ in rules.accesses.of_op(op)]
+
+
+def _p4(rules: Rules, op: Operation, target: Target) -> str | None:
+    from fsir.placement.feasible_p4 import why_not
+
+    return why_not(rules.accesses, op)
+
+
+_RULES: dict[str, Rule] = {"xdp": _xdp, "af-xdp": _user, "p4": _p4}

@@ -1,0 +1,161 @@
+"""From a raised module to a placed one: the steps of `decompose`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, Operation
+
+from fsir.analysis.effects import EffectTable
+from fsir.backends.handoff import Layout
+from fsir.dialects.ebpf import FuncOp
+from fsir.dialects.placement import PartOp
+from fsir.driver.diagnostics import fail, place_of
+from fsir.placement.access import MapAccesses
+from fsir.placement.assemble import Assembler
+from fsir.placement.costs import Costs
+from fsir.placement.crossing import Crossing, Crossings, Impossible
+from fsir.placement.cuts import CutFailed, PartCuts, final_cuts
+from fsir.placement.decide import OBJECTIVES, Chooser, Decision, NoPlacement, Program
+from fsir.placement.feasible import Rules
+from fsir.placement.graph import FlowGraph
+from fsir.placement.prepare import copy_joins, separate_verdicts, split_where
+from fsir.placement.symbols import LEVELS, Symbols
+from fsir.placement.targets import Target, load_all
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `decompose`."""
+
+    targets: tuple[str, ...]
+    objective: str = "throughput"
+    cut_at: tuple[str, ...] = ()
+    on_failure: str = "aborted"
+
+
+def place(module: ModuleOp, options: Options) -> Decision:
+    """Place the XDP programs of a module. Raises FailedAt where there is no placement, TargetError for targets."""
+    targets = load_all(options.targets)
+    _check(module, options)
+    programs = _programs(module)
+    functions = {op.symbol: op for op in module.body.block.ops if isinstance(op, FuncOp)}
+    wanted = {func: _blocks_at(func, options.cut_at) for func in programs}
+    if options.cut_at and not any(wanted.values()):
+        fail(programs[0], f"cut-at={','.join(options.cut_at)}: there is no such line or block in a program")
+    symbols = Symbols(module)
+    rules = Rules(MapAccesses(module, functions.values()), symbols, functions)
+    for func in programs:
+        _prepare(func, rules, targets, wanted[func])
+    accesses = MapAccesses(module, functions.values())
+    rules = Rules(accesses, symbols, functions)
+    costs = Costs(accesses.declarations, functions)
+    chooser = Chooser(targets, rules, costs, accesses, options.objective)
+    effects = EffectTable(module)
+    examined = [
+        _examine(func, chooser, Crossings(FlowGraph(func, accesses.declarations), accesses, effects), wanted[func])
+        for func in programs
+    ]
+    decision, cuts = _decide(chooser, examined)
+    Assembler(module, decision, options.on_failure).run(cuts)
+    return decision
+
+
+def _check(module: ModuleOp, options: Options) -> None:
+    if any(isinstance(op, PartOp) for op in module.body.block.ops):
+        fail(module, "the module is placed already; decompose takes one that is not")
+    if options.objective not in OBJECTIVES:
+        fail(module, f"objective={options.objective}: there are {', '.join(OBJECTIVES)}")
+    if options.on_failure not in ("aborted", "drop", "pass"):
+        fail(module, f"on-failure={options.on_failure}: there are aborted, drop, pass")
+
+
+def _programs(module: ModuleOp) -> list[FuncOp]:
+    found = [op for op in module.body.block.ops if isinstance(op, FuncOp) and op.type_name == "xdp"]
+    if not found:
+        fail(module, "there is no XDP program to place (other types stay in the kernel)")
+    for func in found:
+        if func.is_raw() or func.is_allocated():
+            fail(func, f"'{func.symbol}' is machine code; run the pass raise before decompose")
+    return found
+
+
+def _prepare(func: FuncOp, rules: Rules, targets: list[Target], cuts: set[Block]) -> None:
+    if any(target.kind == "p4" for target in targets):
+        copy_joins(func)
+    separate_verdicts(func)
+    first = targets[:-1]
+
+    def stops(op: Operation) -> frozenset[str]:
+        return frozenset(target.name for target in first if rules.stops(op, target))
+
+    split_where(func, stops)
+    cuts.intersection_update(func.body.blocks)
+
+
+def _blocks_at(func: FuncOp, places: Iterable[str]) -> set[Block]:
+    """The blocks that `cut-at` names: by number, or those with code of a line that are reached from other lines."""
+    blocks = list(func.body.blocks)
+    found: set[Block] = set()
+    for place_name in places:
+        number = place_name.removeprefix("bb")
+        if not number.isdigit():
+            fail(func, f"cut-at={place_name}: a source line, or a block as it is numbered when printed (bb12)")
+        if place_name.startswith("bb"):
+            found.update(blocks[int(number) : int(number) + 1])
+        else:
+            found.update(_blocks_of_line(func, int(number)))
+    return found
+
+
+def _blocks_of_line(func: FuncOp, line: int) -> set[Block]:
+    from fsir.analysis.dominance import DominatorTree
+
+    tree = DominatorTree(func.body)
+    here = [b for b in tree.rpo if any(place_of(op).line == line for op in b.ops)]
+    return {b for b in here if not any(other is not b and tree.dominates(other, b) for other in here)}
+
+
+def _examine(func: FuncOp, chooser: Chooser, crossings: Crossings, cuts: set[Block]) -> Program:
+    graph = crossings.graph
+    for block in cuts:
+        piece = graph.pieces[graph.piece_of[block]]
+        if block not in piece.entries:
+            fail(block.first_op, "cut-at: this is inside of a loop, which can only be cut at its entry")
+        try:
+            crossings.plan(block)
+        except Impossible as error:
+            fail(block.first_op, f"cut-at: the program cannot be cut here: {error}")
+    program = chooser.examine(func, crossings, frozenset(cuts))
+    forced = chooser.rules.symbols.forced(func)
+    for t, target in enumerate(chooser.targets):
+        if forced is not None and forced != target.name and LEVELS.get(forced) != target.level:
+            program.forbid(t, f"'{func.symbol}' is tagged to run on {forced}")
+    return program
+
+
+def _decide(chooser: Chooser, programs: list[Program]) -> tuple[Decision, list[list[PartCuts]]]:
+    """The placement and its cuts; a cut that cannot carry what a later one needs is given up, and all thought over."""
+
+    def fits(t: int, crossing: Crossing) -> str | None:
+        sender = chooser.targets[t]
+        layout = Layout(0, crossing.widths)
+        size = layout.metadata_size if sender.transport == "metadata" else layout.size
+        return f"{size} bytes would have to be carried" if size > sender.header_limit else None
+
+    while True:
+        try:
+            decision = chooser.decide(programs)
+        except NoPlacement as error:
+            fail(error.func, f"'{error.func.symbol}': {error}")
+        try:
+            return decision, [final_cuts(placed, fits) for placed in decision.placed]
+        except CutFailed as error:
+            for program in programs:
+                if error.program is program:
+                    program.uncuttable.add((error.piece, error.target))
+
+
+__all__ = ["Options", "place"]

@@ -1,0 +1,129 @@
+"""Bytes of the stack frame that hold something when control comes to a block: written before, read later."""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import IntegerType
+from xdsl.ir import Block, Operation
+
+from fsir.analysis.dominance import DominatorTree, successors
+from fsir.analysis.frame import FRAME_SIZE, Access, Frame, How
+from fsir.dialects import ebpf
+from fsir.dialects.ebpf import FuncOp
+from fsir.dialects.map import DeclOp
+from fsir.placement.scalars import Scalars
+
+_ALL = (1 << FRAME_SIZE) - 1
+
+
+class StackBytes:
+    """Live bytes as bit sets: bit i is the byte at frame pointer - 512 + i. Where an address goes out of sight, every
+    byte counts as live from the first use of the frame on."""
+
+    def __init__(self, func: FuncOp, tree: DominatorTree, maps: dict[str, DeclOp], scalars: Scalars) -> None:
+        self.tree = tree
+        frame = Frame(func, maps)
+        self.traceable = frame.escaped is None and not any(
+            isinstance(op, ebpf.AllocaOp) for block in tree.rpo for op in block.ops
+        )
+        self.accesses: dict[Operation, list[Access]] = {}
+        for access in frame.accesses:
+            self.accesses.setdefault(access.op, []).append(access)
+        self._scalars = scalars
+        self._written = dict.fromkeys(tree.rpo, 0)
+        self._live = dict.fromkeys(tree.rpo, 0)
+        self._pointers = 0
+        self._forward()
+        self._backward()
+
+    def live(self, block: Block) -> int:
+        """The bytes that a cut in front of a block must carry."""
+        return self._written[block] & self._live[block]
+
+    def holds_address(self, mask: int) -> bool:
+        """Whether an address may be among these bytes."""
+        return bool(mask & self._pointers)
+
+    def chunks(self, mask: int) -> list[tuple[int, int]]:
+        """Live bytes as aligned words: (offset from the frame pointer, bits), as few as possible."""
+        found: list[tuple[int, int]] = []
+        at = 0
+        while mask >> at:
+            if not mask >> at & 1:
+                at += 1
+                continue
+            size = next(s for s in (8, 4, 2, 1) if at % s == 0 and self._worth(mask >> at, s))
+            found.append((at - FRAME_SIZE, 8 * size))
+            at += size
+        return found
+
+    def _worth(self, mask: int, size: int) -> bool:
+        window = mask & ((1 << size) - 1)
+        return size == 1 or window.bit_count() * 2 > size
+
+    def _forward(self) -> None:
+        again = True
+        while again:
+            again = False
+            for block in self.tree.rpo:
+                written = self._written[block]
+                for op in block.ops:
+                    written |= self._writes(op)
+                for target in successors(block):
+                    if written & ~self._written[target]:
+                        self._written[target] |= written
+                        again = True
+
+    def _backward(self) -> None:
+        again = True
+        while again:
+            again = False
+            for block in reversed(self.tree.rpo):
+                live = 0
+                for target in successors(block):
+                    live |= self._live[target]
+                for op in reversed(list(block.ops)):
+                    live = (live & ~self._overwrites(op)) | self._reads(op)
+                again |= live != self._live[block]
+                self._live[block] = live
+
+    def _writes(self, op: Operation) -> int:
+        if not self.traceable:
+            return _ALL if _touches_frame(op) else 0
+        mask = 0
+        for access in self.accesses.get(op, ()):
+            if access.how in (How.STORE, How.WRITE):
+                mask |= _mask(access)
+                if access.how is How.STORE and isinstance(op, ebpf.StxOp) and self._stores_address(op):
+                    self._pointers |= _mask(access)
+        return mask
+
+    def _stores_address(self, op: ebpf.StxOp) -> bool:
+        return not isinstance(op.value.type, IntegerType) or self._scalars.is_address(op.value)
+
+    def _reads(self, op: Operation) -> int:
+        if not self.traceable:
+            return _ALL
+        mask = 0
+        for access in self.accesses.get(op, ()):
+            if access.how is not How.STORE:
+                mask |= _mask(access)
+        return mask
+
+    def _overwrites(self, op: Operation) -> int:
+        mask = 0
+        for access in self.accesses.get(op, ()) if self.traceable else ():
+            if access.how is How.STORE:
+                mask |= _mask(access)
+        return mask
+
+
+def _touches_frame(op: Operation) -> bool:
+    """Whether an operation does more with an address of the frame than add to it."""
+    moves = isinstance(op, ebpf.AluRIOp) and isinstance(op.res.type, ebpf.FramePointerType)
+    return not moves and any(isinstance(v.type, ebpf.FramePointerType) for v in op.operands)
+
+
+def _mask(access: Access) -> int:
+    start = max(access.start + FRAME_SIZE, 0)
+    end = min(access.end + FRAME_SIZE, FRAME_SIZE)
+    return ((1 << end) - 1) & ~((1 << start) - 1) if end > start else 0

@@ -1,0 +1,162 @@
+"""The best cut of a flow graph over targets, as an optimal stopping problem.
+
+A packet walks through the nodes of an acyclic graph (loops are single nodes) by given probabilities, starting on target
+0. At each node it either runs the node where it is, or is first handed to the next target; it never goes back. A node
+may run on different targets for different ways of reaching it, so the best plan is, exactly,
+
+    V[t](n) = min( run[n][t] + Σ p · V[t](successor) ,  send + receive + V[t+1](n) )
+
+which one pass over the graph in reverse topological order gives (`solve`).
+
+`throughput` minimises instead the largest load of any target (a pipeline is as fast as its slowest stage). That is no
+sum; its Lagrangian is: for weights w ≥ 0 with Σ w = 1 the best weighted sum is a lower bound of the best maximum.
+`spread` sweeps weights, improves the plan with the smallest maximum by moving single cuts, and reports the best bound.
+
+Nothing here knows of IR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+INF = float("inf")
+
+
+@dataclass
+class Node:
+    """`run[t]` is the cost of running it on target t, `hand[t]` what handing over from t to t + 1 in front of it costs
+    the sender and the receiver (INF: impossible), `successors` pairs of node number and probability."""
+
+    run: list[float]
+    hand: list[tuple[float, float]]
+    successors: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """`nodes` in topological order, all successors after; node 0 is where packets start, on target 0."""
+
+    nodes: Sequence[Node]
+    targets: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`hands[t]` holds the nodes in front of which a packet on target t is handed over; `visits[t][n]` how often node n
+    is reached on t, per packet; `loads[t]` the cost per packet that target t bears; `cost` their sum (weighted in
+    `solve`, the maximum per core in `spread`), `bound` a lower bound of the best `cost`. INF: there is no plan."""
+
+    hands: tuple[frozenset[int], ...]
+    visits: tuple[dict[int, float], ...]
+    loads: tuple[float, ...]
+    cost: float
+    bound: float
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the whole graph can run somewhere."""
+        return self.cost < INF
+
+
+def solve(graph: Graph, weights: Sequence[float] | None = None) -> Plan:
+    """The plan with the least sum of loads, each load times its target's weight. Exact."""
+    weight = list(weights) if weights is not None else [1.0] * graph.targets
+    count = len(graph.nodes)
+    value = [[INF] * count for _ in range(graph.targets)]
+    hands: list[set[int]] = [set() for _ in range(graph.targets)]
+    for t in range(graph.targets - 1, -1, -1):
+        for n in range(count - 1, -1, -1):
+            node = graph.nodes[n]
+            run = node.run[t] * weight[t] if node.run[t] < INF else INF
+            run += sum(p * value[t][s] for s, p in node.successors if p > 0.0)
+            hand = INF
+            if t + 1 < graph.targets and node.hand[t][0] < INF and node.hand[t][1] < INF:
+                send, receive = node.hand[t]
+                hand = send * weight[t] + receive * weight[t + 1] + value[t + 1][n]
+            if hand < run * (1 - 1e-12):
+                hands[t].add(n)
+            value[t][n] = min(run, hand)
+    cost = value[0][0] if count else 0.0
+    visits, loads = _follow(graph, hands)
+    return Plan(tuple(map(frozenset, hands)), visits, loads, cost, cost)
+
+
+def _follow(graph: Graph, hands: Sequence[Collection[int]]) -> tuple[tuple[dict[int, float], ...], tuple[float, ...]]:
+    """How often each node is reached on each target, and the loads."""
+    visits: list[dict[int, float]] = [{} for _ in range(graph.targets)]
+    loads = [0.0] * graph.targets
+    if graph.nodes:
+        visits[0][0] = 1.0
+    for t in range(graph.targets):
+        for n in range(len(graph.nodes)):
+            times = visits[t].get(n)
+            if times is None:
+                continue
+            node = graph.nodes[n]
+            if n in hands[t]:
+                loads[t] += times * node.hand[t][0]
+                loads[t + 1] += times * node.hand[t][1]
+                visits[t + 1][n] = visits[t + 1].get(n, 0.0) + times
+                continue
+            loads[t] += times * node.run[t]
+            for successor, p in node.successors:
+                if p <= 0.0:
+                    continue
+                visits[t][successor] = visits[t].get(successor, 0.0) + times * p
+    return tuple(visits), tuple(loads)
+
+
+def spread(graph: Graph, cores: Sequence[int]) -> Plan:
+    """A plan with a small load of the busiest target, loads divided by `cores`: the best that weights find, improved by
+    moving single cuts as long as that helps. `bound` says how much better any plan could be."""
+    best: Plan | None = None
+    bound = 0.0
+    for weights in _weights(graph.targets):
+        plan = solve(graph, [w / c for w, c in zip(weights, cores, strict=True)])
+        if not plan.feasible:
+            return plan
+        bound = max(bound, plan.cost)
+        found = _planned(graph, plan.hands, cores)
+        if best is None or found.cost < best.cost * (1 - 1e-9):
+            best = found
+    assert best is not None
+    if best.cost > bound * (1 + 1e-6):
+        best = _improved(graph, best, cores)
+    return Plan(best.hands, best.visits, best.loads, best.cost, min(bound, best.cost))
+
+
+def _planned(graph: Graph, hands: Sequence[frozenset[int]], cores: Sequence[int]) -> Plan:
+    """The plan with these cuts, its cost that of the busiest target."""
+    visits, loads = _follow(graph, hands)
+    busiest = max(load / c for load, c in zip(loads, cores, strict=True))
+    return Plan(tuple(hands), visits, loads, busiest, 0.0)
+
+
+def _improved(graph: Graph, plan: Plan, cores: Sequence[int]) -> Plan:
+    """Add or remove one cut at a time, the best first, until none helps."""
+    for _ in range(len(graph.nodes)):
+        best = plan
+        for t in range(graph.targets - 1):
+            for n in plan.visits[t]:
+                hands = list(plan.hands)
+                hands[t] = hands[t] ^ {n}
+                other = _planned(graph, hands, cores)
+                if other.cost < best.cost * (1 - 1e-9):
+                    best = other
+        if best is plan:
+            break
+        plan = best
+    return plan
+
+
+def _weights(count: int) -> Iterable[list[float]]:
+    """Weights of sum 1: equal ones first, then a grid, ratios from 1 to 2^±10."""
+    if count == 1:
+        return [[1.0]]
+    steps = [2.0 ** (e / 2) for e in range(-20, 21)] if count == 2 else [2.0**e for e in range(-10, 11, 2)]
+    grid: list[list[float]] = [[1.0] * count]
+    for first in steps:
+        for second in steps if count > 2 else [1.0]:
+            grid.append([1.0, first, second][:count] + [1.0] * max(0, count - 3))
+    return [[w / sum(weights) for w in weights] for weights in grid]
