@@ -1,0 +1,36 @@
+"""What checks find: one `Finding` for each thing looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+OK, FAIL, SKIP, NOTE = "ok", "fail", "skip", "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome for one object, function or program.
+
+    status   ok; fail; skip (not applicable, `reason` says why); note (true, and worth listing)
+    reason   for grouping, the same for the same cause
+    details  more, for this case alone
+    """
+
+    status: str
+    subject: str
+    reason: str = ""
+    details: str = ""
+
+
+@dataclass
+class Findings:
+    """The findings of one object, and numbers to add up."""
+
+    found: list[Finding] = field(default_factory=list)
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def add(self, status: str, subject: str, reason: str = "", details: str = "") -> None:
+        self.found.append(Finding(status, subject, reason, details))
+
+    def count(self, name: str, by: float = 1) -> None:
+        self.numbers[name] = self.numbers.get(name, 0) + by

@@ -1,0 +1,1 @@
+/* Included by programs that need nothing of it. */

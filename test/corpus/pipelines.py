@@ -1,0 +1,207 @@
+"""Check `pipeline P`: what a pipeline makes of a program loads, does the same, and is not longer."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from xdsl.dialects.builtin import ModuleOp
+
+from corpus.collection import Item
+from corpus.findings import FAIL, NOTE, OK, SKIP, Findings
+from corpus.interpretation import COUNT, NOT_INTERPRETED, STATES, states
+from corpus.running import (
+    PACKET_TYPES,
+    Contents,
+    Target,
+    Trace,
+    incomparable,
+    run_in_kernel,
+    run_interpreted,
+    targets,
+    try_load,
+    unreadable_maps,
+    why_refused,
+    world,
+)
+from corpus.states import sizes
+from corpus.traffic_seeds import packets
+from fsir.analysis.verify import verify_module
+from fsir.analysis.verify_allocated import verify_allocated
+from fsir.dialects.ebpf import functions
+from fsir.driver.context import make_context
+from fsir.driver.errors import PassFailure
+from fsir.driver.pass_manager import run_pipeline
+from fsir.interp.engine import ExecutionError, SelectionError
+from fsir.interp.map_base import MapError
+from fsir.interp.results import compare
+from fsir.kernel.errors import KernelError
+from fsir.object.encode import instruction_count
+from fsir.object.exporter import export_object
+from fsir.object.importer import import_object
+
+SLOW = 30.0
+
+
+class PipelineCheck:
+    """The check of one pipeline; call it with an item. `in_kernel` is whether its results are machine code."""
+
+    def __init__(self, pipeline: str, every_type: bool = True) -> None:
+        self.pipeline = pipeline
+        self.every_type = every_type
+
+    def __call__(self, item: Item) -> Findings:
+        result = Findings()
+        original = import_object(item.data, item.name)
+        module = import_object(item.data, item.name)
+        start = time.process_time()
+        try:
+            run_pipeline(make_context(), module, self.pipeline)
+        except PassFailure as failure:
+            cause = failure.__cause__ or failure
+            result.add(FAIL, item.name, f"{failure}: {type(cause).__name__}: {cause}"[:240])
+            return result
+        seconds = time.process_time() - start
+        result.count("seconds in passes", seconds)
+        if seconds > SLOW:
+            result.add(NOTE, item.name, f"takes more than {SLOW:.0f} s", f"{seconds:.0f} s")
+        verify_module(module)
+        lowered = all(func.is_allocated() for func in functions(module))
+        elf = export_object(module) if lowered else None
+        if lowered:
+            _sizes(result, item, original, module)
+        with world():
+            for target in targets(original):
+                if self.every_type or set(target.types) & set(PACKET_TYPES):
+                    self.program(result, item, original, module, elf, target)
+        return result
+
+    def program(
+        self,
+        result: Findings,
+        item: Item,
+        original: ModuleOp,
+        module: ModuleOp,
+        elf: bytes | None,
+        target: Target,
+    ) -> None:
+        """Judge what became of one program."""
+        subject = f"{item.name} {target.name}"
+        type_, reason = try_load(item.data, target, original)
+        if type_ is None:
+            result.add(SKIP, subject, f"the original is refused: {reason}")
+            return
+        if elf is not None:
+            again, reason = try_load(elf, target, original)
+            if again != type_:
+                result.add(FAIL, subject, f"loads as {type_}, the result does not: {reason}")
+                return
+            result.count("programs that load again")
+        if type_ not in PACKET_TYPES:
+            result.add(OK, subject)
+            return
+        compared = 0
+        for number, maps in enumerate(states(original, [target.name], STATES)):
+            difference = None
+            if elf is not None:
+                difference = self.in_kernel(result, subject, item, original, elf, target, type_, maps, number)
+                compared += difference is None
+            if difference is None and not incomparable(original, target.name):
+                difference = self.interpreted(original, module, target, type_, maps, number)
+                compared += difference is None
+            if difference is not None and difference != _NOTHING:
+                result.add(FAIL, subject, difference[0], f"state {number}: {difference[1]}")
+                return
+        result.add(OK if compared else SKIP, subject, "" if compared else "neither kernel nor interpreter can run it")
+
+    def in_kernel(
+        self,
+        result: Findings,
+        subject: str,
+        item: Item,
+        original: ModuleOp,
+        elf: bytes,
+        target: Target,
+        type_: str,
+        maps: Contents,
+        number: int,
+    ) -> tuple[str, str] | None:
+        """Where original and result differ in the kernel; None if nowhere."""
+        frames = packets(COUNT, seed=number)
+        try:
+            expected = run_in_kernel(item.data, target, type_, original, maps, frames)
+        except KernelError as refused:
+            result.add(NOTE, subject, f"the kernel cannot run the original: {why_refused(refused)}")
+            return _NOTHING
+        try:
+            found = run_in_kernel(elf, target, type_, original, maps, frames)
+        except KernelError as refused:
+            return "the kernel cannot run the result", why_refused(refused)
+        difference = _difference(expected, found, original, frames)
+        if difference is None:
+            result.count("packets in the kernel", len(frames))
+            return None
+        again = run_in_kernel(item.data, target, type_, original, maps, frames)
+        if _difference(expected, again, original, frames):
+            result.add(NOTE, subject, "the original differs from itself: depends on time or chance")
+            return _NOTHING
+        return f"kernel: {difference[0]}", difference[1]
+
+    def interpreted(
+        self, original: ModuleOp, module: ModuleOp, target: Target, type_: str, maps: Contents, number: int
+    ) -> tuple[str, str] | None:
+        """Where original and result differ in the interpreter; None if nowhere."""
+        frames = packets(COUNT, seed=number)
+        try:
+            expected = run_interpreted(original, target, type_, maps, frames)
+        except (ExecutionError, MapError, SelectionError) as error:
+            if any(words in str(error) for words in NOT_INTERPRETED):
+                return _NOTHING
+            return f"interpreter on the original: {error}"[:200], ""
+        try:
+            found = run_interpreted(module, target, type_, maps, frames, map_sizes=sizes(original), poison=True)
+        except (ExecutionError, MapError, SelectionError) as error:
+            return f"interpreter on the result: {error}"[:200], ""
+        difference = _difference(expected, found, original, frames)
+        return (f"interpreter: {difference[0]}", difference[1]) if difference else None
+
+
+_NOTHING = ("", "")
+"""Neither equal nor different: it cannot be run."""
+
+
+def _difference(expected: Trace, found: Trace, module: ModuleOp, frames: list[bytes]) -> tuple[str, str] | None:
+    known = expected.maps.keys()
+    added = found.maps.keys() - known
+    difference = compare(
+        expected.results,
+        found.results,
+        expected.maps,
+        found.maps,
+        ignore_maps=unreadable_maps(module) | added,
+        perf_maps=expected.perf_maps,
+    )
+    if difference is None:
+        return None
+    packet = frames[int(difference.where[7:])].hex() if difference.where.startswith("packet ") else ""
+    return f"{difference.what.split(' from ')[0]} differ", f"{str(difference)[:400]} {packet}"
+
+
+def _sizes(result: Findings, item: Item, original: ModuleOp, module: ModuleOp) -> None:
+    """Lengths before and after, and functions that keep their code."""
+    before = {func.symbol: instruction_count(func) for func in functions(original)}
+    for func in functions(module):
+        verify_allocated(func)
+        if func.symbol not in before or func.is_raw():
+            continue
+        after = instruction_count(func)
+        result.count("functions")
+        result.count("instructions before", before[func.symbol])
+        result.count("instructions after", after)
+        result.count("sum of log ratios", math.log(after / before[func.symbol]))
+        if func.keep is not None:
+            result.count("fallbacks")
+            result.add(FAIL, f"{item.name} {func.symbol}", f"keeps its code: {func.keep.data}")
+        elif after > before[func.symbol]:
+            result.count("longer functions")
+            result.add(FAIL, f"{item.name} {func.symbol}", "is longer", f"{before[func.symbol]} -> {after}")

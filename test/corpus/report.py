@@ -1,0 +1,72 @@
+"""Printing what was found: counts first, then every exception under its reason."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from corpus.findings import FAIL, NOTE, OK, SKIP, Finding, Findings
+
+HEADINGS = {FAIL: "FAILED", SKIP: "skipped", NOTE: "noted"}
+LISTED = 6
+
+
+class Report:
+    """Gathers the findings of a check over all objects."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.found: list[Finding] = []
+        self.numbers: dict[str, float] = defaultdict(float)
+
+    def add(self, findings: Findings) -> None:
+        self.found += findings.found
+        for name, value in findings.numbers.items():
+            self.numbers[name] += value
+
+    def with_status(self, status: str) -> list[Finding]:
+        return [finding for finding in self.found if finding.status == status]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.with_status(FAIL))
+
+    def print(self, console: Console, everything: bool = False) -> None:
+        """Counts, then reasons, the most frequent first, each with some or all of its cases."""
+        out = console.print
+        out(f"\n[bold]{self.title}[/bold]", highlight=False)
+        for status in (NOTE, SKIP, FAIL):
+            self._print_reasons(console, status, everything)
+        counts = {status: len(self.with_status(status)) for status in (OK, FAIL, SKIP, NOTE)}
+        judged = counts[OK] + counts[FAIL]
+        share = f" ({100 * counts[OK] / judged:.2f} %)" if judged else ""
+        for name, value in sorted(self.numbers.items()):
+            out(f"  {name}: {value:,.0f}" if value == int(value) else f"  {name}: {value:,.3f}", highlight=False)
+        out(
+            f"  [bold]{counts[OK]:,} of {judged:,} agree{share}[/bold]; failed {counts[FAIL]:,}, "
+            f"skipped {counts[SKIP]:,}, noted {counts[NOTE]:,}",
+            highlight=False,
+        )
+
+    def _print_reasons(self, console: Console, status: str, everything: bool) -> None:
+        groups: dict[str, list[Finding]] = defaultdict(list)
+        for finding in self.with_status(status):
+            groups[finding.reason].append(finding)
+        for reason, cases in sorted(groups.items(), key=lambda group: -len(group[1])):
+            console.print(f"  {HEADINGS[status]} {len(cases):,}: {reason}", highlight=False, markup=False)
+            shown = cases if everything else cases[: LISTED if status == FAIL else 1]
+            for case in shown:
+                details = f": {case.details}" if case.details else ""
+                console.print(f"      {case.subject}{details}", highlight=False, markup=False)
+            if len(shown) < len(cases) and status == FAIL:
+                console.print(f"      … and {len(cases) - len(shown):,} more (--all lists them)", highlight=False)
+
+    def write(self, path: Path) -> None:
+        """All findings as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"title": self.title, "numbers": dict(self.numbers), "found": [asdict(f) for f in self.found]}
+        path.write_text(json.dumps(content, indent=1) + "\n")

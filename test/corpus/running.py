@@ -1,0 +1,197 @@
+"""Programs of an object, loaded and run: in the kernel and in the interpreter, with the same packets and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from xdsl.dialects.builtin import ModuleOp
+
+from corpus.states import INTERFACES, sizes
+from fsir.dialects.ebpf import CallKfuncOp, CallLocalOp, CallOp, FuncOp, LdSymOp, functions
+from fsir.dialects.map import DeclOp
+from fsir.interp.engine import HOOKS, InterpProgram, version_code
+from fsir.interp.helper_calls import is_interpreted
+from fsir.interp.helpers import HELPERS
+from fsir.interp.results import PacketResult
+from fsir.kernel.engine import KernelProgram, current_cpu, on_cpu
+from fsir.kernel.errors import KernelError, error_name
+from fsir.kernel.interfaces import private_interfaces
+from fsir.kernel.syscalls import possible_cpus
+from fsir.kernel.uapi import MapType, ProgType
+from fsir.run.kernel import running_kernel
+
+PACKET_TYPES = ("xdp", "sched_cls", "sched_act")
+GUESSES = ("xdp", "sched_cls")
+"""Types to try for a program whose section says none."""
+TAIL_CALL = 12
+
+Contents = dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A program of an object: what loaders call it, and its possible types, most likely first."""
+
+    name: str
+    section: str
+    types: tuple[str, ...]
+
+
+@dataclass
+class Trace:
+    """What a run left behind."""
+
+    results: list[PacketResult]
+    maps: Contents
+    perf_maps: frozenset[str] = frozenset()
+    instructions: list[int] = field(default_factory=list)
+
+
+def targets(module: ModuleOp) -> list[Target]:
+    """The programs of an object."""
+    found = []
+    for func in functions(module):
+        if func.type_name is not None and func.anonymous is None:
+            types = GUESSES if func.type_name == "unspec" else (func.type_name,)
+            found.append(Target(func.symbol, func.section.data, types))
+    return found
+
+
+@contextmanager
+def world() -> Iterator[None]:
+    """Interfaces that map entries may name, and one CPU."""
+    with private_interfaces(dict.fromkeys(INTERFACES, 1)), on_cpu(current_cpu()):
+        yield
+
+
+def load(elf: bytes, target: Target, type_: str, module: ModuleOp, maps: Contents | None = None) -> KernelProgram:
+    """The program in the kernel, with the type that libbpf sees in the section's name if it sees one, else `type_`.
+    Raises KernelError."""
+    guessed = ProgType[type_.upper()] if len(target.types) > 1 else None
+    try:
+        return KernelProgram(elf, target.name, prog_type=guessed, map_sizes=sizes(module), maps=maps or {})
+    except KernelError as refused:
+        if guessed is not None or _NO_TYPE not in refused.what or type_.upper() not in ProgType.__members__:
+            raise
+    return KernelProgram(elf, target.name, prog_type=ProgType[type_.upper()], map_sizes=sizes(module), maps=maps or {})
+
+
+_NO_TYPE = "says no program type"
+
+
+def try_load(elf: bytes, target: Target, module: ModuleOp) -> tuple[str | None, str]:
+    """The type as which a program loads, and if none, the reason of the refusal."""
+    reasons = []
+    for type_ in target.types:
+        try:
+            load(elf, target, type_, module).close()
+        except KernelError as refused:
+            reasons.append(why_refused(refused))
+        else:
+            return type_, ""
+    return None, reasons[-1]
+
+
+def why_refused(refused: KernelError) -> str:
+    """A refusal in one line, the same for the same cause: the verifier's last words, without numbers."""
+    lines = [line.strip() for line in refused.log.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_NOISE)]
+    said = telling[-1] if telling else error_name(refused.errno) if refused.errno else (lines or [""])[-1]
+    return f"{refused.what.splitlines()[0]} ({said[:160]})"
+
+
+_NOISE = ("libbpf: failed to load", "processed ", "-- END", "verification time", "stack depth", "libbpf: prog '")
+
+
+def run_in_kernel(
+    elf: bytes, target: Target, type_: str, module: ModuleOp, maps: Contents, packets: Sequence[bytes]
+) -> Trace:
+    """All packets through the program in the kernel. Raises KernelError."""
+    hook = HOOKS[type_]
+    with load(elf, target, type_, module, maps) as program:
+        perf = frozenset(name for name, m in program.maps.items() if m.type == MapType.PERF_EVENT_ARRAY)
+        results = []
+        for index, packet in enumerate(packets):
+            verdict, data, meta = program.run(packet)
+            results.append(PacketResult(index, verdict, data, meta, hook))
+        return Trace(results, program.dump_maps(), perf)
+
+
+def run_interpreted(
+    module: ModuleOp,
+    target: Target,
+    type_: str,
+    maps: Contents,
+    packets: Sequence[bytes],
+    *,
+    map_sizes: dict[str, int] | None = None,
+    poison: bool = False,
+) -> Trace:
+    """All packets through the module in the interpreter. Raises ExecutionError, MapError."""
+    kernel = running_kernel()
+    program = InterpProgram(
+        module,
+        target.name,
+        prog_type=type_,
+        maps=maps,
+        map_sizes=sizes(module) if map_sizes is None else map_sizes,
+        cpu=current_cpu(),
+        ncpu=possible_cpus(),
+        kernel=kernel[:2],
+        externs={"LINUX_KERNEL_VERSION": version_code(kernel)},
+        poison=poison,
+    )
+    hook = HOOKS[type_]
+    results = []
+    for index, packet in enumerate(packets):
+        out = program.run(packet, clock_ns=1_700_000_000_000_000_000 + 100_000 * index)
+        results.append(PacketResult(index, out.verdict, out.data, out.meta, hook, instructions=out.instructions))
+    return Trace(results, program.dump_maps())
+
+
+def reachable(module: ModuleOp, name: str) -> list[FuncOp]:
+    """A program with the functions that it may call, call back, or (where program arrays hold them) tail-call."""
+    by_name = {func.symbol: func for func in functions(module)}
+    seen: dict[str, FuncOp] = {}
+    work = [name]
+    while work:
+        current = work.pop()
+        if current in seen or current not in by_name:
+            continue
+        seen[current] = func = by_name[current]
+        for op in func.walk():
+            if isinstance(op, CallLocalOp):
+                work.append(op.callee.root_reference.data)
+            elif isinstance(op, LdSymOp):
+                work.append(op.sym.root_reference.data)
+            elif isinstance(op, CallOp) and op.helper.data == TAIL_CALL:
+                work += (f.symbol for f in by_name.values() if f.type_name == func.type_name)
+    return list(seen.values())
+
+
+def incomparable(module: ModuleOp, name: str, repeatable: bool = True) -> str | None:
+    """Why a program cannot be interpreted as the kernel runs it: it calls what is not interpreted, or (for runs that
+    are not `repeatable`) depends on time or chance."""
+    for func in reachable(module, name):
+        if func.is_raw():
+            return "has code that is kept raw"
+        for op in func.walk():
+            if isinstance(op, CallKfuncOp):
+                return "calls a kernel function"
+            if isinstance(op, CallOp):
+                number = op.helper.data
+                helper = HELPERS.get(number)
+                if helper is None or not is_interpreted(number):
+                    return f"calls a helper that is not interpreted: {helper.name if helper else number}"
+                if (helper.time or helper.random) and not repeatable:
+                    return f"depends on time or chance: {helper.name}"
+    return None
+
+
+def unreadable_maps(module: ModuleOp) -> set[str]:
+    """Maps whose contents say nothing: what user space cannot read."""
+    kinds = {"stack_trace", "cgroup_array", "sockmap", "sockhash", "reuseport_sockarray"}
+    return {d.sym_name.data for d in module.body.block.ops if isinstance(d, DeclOp) and d.type.data in kinds}
