@@ -142,15 +142,14 @@ def compiler() -> str | None:
     )
 
 
-def compile_c(source: bytes, output: Path, *flags: str) -> None:
+def compile_c(source: bytes, output: Path, *flags: str, libraries: tuple[str, ...] = ()) -> None:
     """Compile and link one C file. Raises CompilerError with what the compiler says."""
     command = compiler()
     if command is None:
         raise CompilerError("no C compiler (cc) is installed")
     partial = output.with_suffix(f".{os.getpid()}")
-    done = subprocess.run(
-        [command, "-x", "c", "-", "-o", str(partial), *flags], input=source, capture_output=True, check=False
-    )
+    arguments = [command, "-x", "c", "-", "-o", str(partial), *flags, *libraries]
+    done = subprocess.run(arguments, input=source, capture_output=True, check=False)
     if done.returncode:
         raise CompilerError(f"{command}: {done.stderr.decode(errors='replace').strip()}")
     partial.rename(output)

@@ -160,12 +160,18 @@ static int fs_load_object(void)
 
 static void fs_attach(int program)
 {
-	struct bpf_link_create_opts options = { .sz = sizeof(options), .flags = fs_options.attach };
+	struct bpf_link_create_opts options = {
+		.sz = sizeof(options),
+		.flags = fs_options.generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE,
+	};
 
 	fs_link = bpf_link_create(program, (int)fs_options.ifindex, BPF_XDP, &options);
+	if (fs_link == -EBUSY || fs_link == -EEXIST)
+		fs_die("cannot attach to %s: another XDP program is there", fs_options.interface);
+	if (fs_link == -EOPNOTSUPP)
+		fs_die("the driver of %s has no XDP; try --skb-mode", fs_options.interface);
 	if (fs_link < 0)
-		fs_die("cannot attach to %s: %s%s", fs_options.interface, strerror(-fs_link),
-		       fs_link == -EBUSY || fs_link == -EEXIST ? "; another XDP program is there" : "");
+		fs_die("cannot attach to %s: %s", fs_options.interface, strerror(-fs_link));
 }
 
 /* The kernel's names are short, and of few letters. */

@@ -31,7 +31,7 @@ struct fs_options {
 	uint32_t queue;
 	uint32_t stats; /* seconds between counters, 0: only at the end */
 	uint16_t bind;	/* XDP_COPY, XDP_ZEROCOPY, or what the driver can */
-	uint32_t attach; /* XDP_FLAGS_SKB_MODE, or what the driver can */
+	bool generic;	/* attach in generic mode, for drivers without XDP */
 };
 
 static struct fs_options fs_options;
@@ -44,7 +44,8 @@ static const char fs_usage[] =
 	"  -q, --queue N         receive queue (0)\n"
 	"      --copy, --zero-copy\n"
 	"                        how packets reach the socket (what the driver can)\n"
-	"      --skb-mode        attach the program in generic mode (what the driver can)\n"
+	"      --skb-mode        attach the program in generic mode, for drivers without XDP:\n"
+	"                        packets cannot be passed to the kernel then\n"
 	"      --pin DIR         pin the maps in DIR; those that are there already are used\n"
 	"      --stats SECONDS   print the counters to stderr now and then\n";
 
@@ -111,7 +112,7 @@ static void fs_parse_options(int argc, char **argv)
 			fs_options.bind = XDP_ZEROCOPY;
 			break;
 		case SKB_MODE:
-			fs_options.attach = XDP_FLAGS_SKB_MODE;
+			fs_options.generic = true;
 			break;
 		case PIN:
 			fs_options.pin = optarg;

@@ -75,9 +75,11 @@ static bool fs_inject(int program, uint8_t *bytes, uint32_t meta, uint32_t size)
 	return bpf_prog_test_run_opts(program, &options) == 0;
 }
 
+/* In generic mode the interface's program would see the packet again: it cannot be passed. */
 static bool fs_pass(struct fs_run *run)
 {
-	return fs_inject(fs_reentry_pass, (uint8_t *)(uintptr_t)run->meta, (uint32_t)(run->data - run->meta),
+	return !fs_options.generic &&
+	       fs_inject(fs_reentry_pass, (uint8_t *)(uintptr_t)run->meta, (uint32_t)(run->data - run->meta),
 			 (uint32_t)(run->end - run->meta));
 }
 
