@@ -1,0 +1,178 @@
+"""Keys and values of map operations as objects in the stack frame; part of `lower-maps`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import i64
+from xdsl.ir import Block, Operation, SSAValue
+
+from fsir.analysis.dominance import DominatorTree
+from fsir.backends.xdp._build import Builder, constant_of, fits, signed, width_of
+from fsir.dialects import map
+from fsir.dialects.ebpf import (
+    AllocaOp,
+    CallKfuncOp,
+    CallLocalOp,
+    CallOp,
+    CallxOp,
+    FramePointerType,
+    FuncOp,
+    int_attr,
+)
+from fsir.regalloc.frequency import block_weights
+
+_CALLS = (
+    *(CallOp, CallLocalOp, CallKfuncOp, CallxOp, map.LookupOp, map.LookupAtOp, map.UpdateOp, map.UpdateAtOp),
+    *(map.DeleteOp, map.DeleteAtOp, map.RedirectOp),
+)
+
+
+class Objects:
+    """The objects of one function. Helpers only read them, so that one with the same content that is there already on
+    every path serves again; and a value that would have to survive calls is written when it is made."""
+
+    def __init__(self, func: FuncOp) -> None:
+        self.tree = DominatorTree(func.body)
+        self.weights = block_weights(self.tree)
+        self.known: dict[tuple[object, ...], list[tuple[SSAValue, Block]]] = {}
+
+    def address(self, build: Builder, pieces: Sequence[SSAValue]) -> SSAValue:
+        """The address of an object that holds the pieces one after the other."""
+        content = tuple(part for piece in pieces for part in _content(piece))
+        for address, complete_in in self.known.get(content, ()):
+            if self.tree.dominates(complete_in, build.block):
+                return address
+        address = self.write(build, pieces)
+        self.known.setdefault(content, []).append((address, build.block))
+        return address
+
+    def write(self, build: Builder, pieces: Sequence[SSAValue]) -> SSAValue:
+        """A new object in the frame."""
+        places = [self.place(build, piece) for piece in pieces]
+        size = sum(width_of(piece.type) for piece in pieces) // 8
+        alloca = AllocaOp.create(properties={"size": int_attr(size)}, result_types=[FramePointerType()])
+        address = self.first(places, build).add(alloca).results[0]
+        at, run, run_bytes = 0, 0, bytearray()
+        for piece, place in zip(pieces, places, strict=True):
+            length = width_of(piece.type) // 8
+            number = constant_of(piece)
+            if number is not None:
+                if not run_bytes:
+                    run = at
+                run_bytes += (number & (1 << 8 * length) - 1).to_bytes(length, "little")
+            else:
+                _write_bytes(build, address, run, run_bytes)
+                run_bytes = bytearray()
+                _write_value(place, address, at, length, _root(piece))
+            at += length
+        _write_bytes(build, address, run, run_bytes)
+        return address
+
+    # --- where to write ----------------------------------------------------------------------------------------------
+
+    def place(self, build: Builder, piece: SSAValue) -> Builder:
+        """Where to write a piece: before the operation, or where the value is made if it would have to survive a call
+        until then (or gives way to the next call anyway, being the result of one, and is used for nothing else)."""
+        if constant_of(piece) is not None:
+            return build
+        value = _root(piece)
+        owner = value.owner
+        after = owner.first_op if isinstance(owner, Block) else owner.next_op
+        assert after is not None and after.parent is not None
+        made_in = after.parent
+        if self.weights[made_in] > self.weights[build.block]:
+            return build
+        brief = isinstance(owner, CallOp) and made_in is not build.block and value.has_one_use()
+        return Builder(after) if brief or self.call_between(after, build.op) else build
+
+    def call_between(self, after: Operation, before: Operation) -> bool:
+        """Whether there is a call on a path from one operation (included) to the next execution of another."""
+        start, end = after.parent, before.parent
+        assert start is not None and end is not None
+        if start is end:
+            return any(isinstance(op, _CALLS) for op in _between(after, before))
+        if any(isinstance(op, _CALLS) for op in (*_between(after, None), *_between(end.first_op, before))):
+            return True
+        work, seen = list(self.tree.predecessors(end)), {start}
+        while work:
+            block = work.pop()
+            if block not in seen:
+                seen.add(block)
+                if any(isinstance(op, _CALLS) for op in block.ops):
+                    return True
+                work.extend(self.tree.predecessors(block))
+        return False
+
+    def first(self, places: Sequence[Builder], build: Builder) -> Builder:
+        """The place that comes before all others; they lie on one path from the entry."""
+        best = build
+        for place in places:
+            if place.block is best.block:
+                if place.op is not best.op and place.op.is_before_in_block(best.op):
+                    best = place
+            elif self.tree.dominates(place.block, best.block):
+                best = place
+        return best
+
+
+def _between(first: Operation | None, end: Operation | None) -> list[Operation]:
+    """The operations from `first` to before `end`, in one block."""
+    found: list[Operation] = []
+    while first is not None and first is not end:
+        found.append(first)
+        first = first.next_op
+    return found
+
+
+def _root(piece: SSAValue) -> SSAValue:
+    """The value that has the piece as its low bits."""
+    width = width_of(piece.type)
+    value = piece
+    while isinstance(value.owner, arith.TruncIOp) or (
+        isinstance(value.owner, arith.ExtUIOp | arith.ExtSIOp) and width_of(value.owner.input.type) >= width
+    ):
+        value = value.owner.operands[0]
+    return value
+
+
+def _content(piece: SSAValue) -> tuple[object, object]:
+    """What a piece of an object is made of: its width, and its number or the value whose low bits it has."""
+    number = constant_of(piece)
+    return width_of(piece.type), _root(piece) if number is None else number
+
+
+# --- stores ----------------------------------------------------------------------------------------------------------
+
+
+def _write_bytes(build: Builder, address: SSAValue, at: int, data: bytearray) -> None:
+    """Store constant bytes with as few aligned stores as there can be."""
+    done = 0
+    while done < len(data):
+        size = _aligned(at + done, len(data) - done)
+        number = signed(int.from_bytes(data[done : done + size], "little"), 8 * size)
+        while not fits(number):
+            size //= 2
+            number = signed(int.from_bytes(data[done : done + size], "little"), 8 * size)
+        build.effect(f"st{8 * size}", [address], off=at + done, imm=number)
+        done += size
+
+
+def _write_value(build: Builder, address: SSAValue, at: int, length: int, value: SSAValue) -> None:
+    """Store the low bytes of a value, in parts where their place is not aligned, as the verifier wants of the stack."""
+    done = 0
+    while done < length:
+        size = _aligned(at + done, length - done)
+        build.effect(f"stx{8 * size}", [address, value], off=at + done)
+        done += size
+        if done < length:
+            value = build.insn("rshi", [value], i64, imm=8 * size)
+
+
+def _aligned(at: int, remaining: int) -> int:
+    """The largest power of two, up to 8, that is no longer than what remains and divides the offset."""
+    size = 8
+    while size > remaining or at % size:
+        size //= 2
+    return size
