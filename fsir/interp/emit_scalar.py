@@ -26,7 +26,7 @@ from fsir.interp.emit_base import (
 )
 
 # {m} is the mask of the width, {s} its sign bit, {w} the width.
-_BINARY: dict[str, str] = {
+BINARY: dict[str, str] = {
     "addi": "({a} + {b}) & {m}",
     "subi": "({a} - {b}) & {m}",
     "muli": "({a} * {b}) & {m}",
@@ -91,7 +91,7 @@ def _binary_rule(template: str) -> Rule:
     return emit
 
 
-RULES |= {f"arith.{name}": _binary_rule(template) for name, template in _BINARY.items()}
+RULES |= {f"arith.{name}": _binary_rule(template) for name, template in BINARY.items()}
 FREE |= {"arith.constant", "arith.trunci", "arith.cmpi", "cf.br"}
 
 
