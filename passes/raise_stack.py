@@ -11,7 +11,7 @@ from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.analysis.block_args import simplify_block_args
-from fsir.analysis.cfg import set_successor_operands, successor_operands
+from fsir.analysis.cfg import predecessors, set_successor_operands, successor_operands
 from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.frame import Access, Frame, How, declared_maps
 from fsir.analysis.frame_slots import FrameSlots, Slot, stored_constant
@@ -48,6 +48,8 @@ class _Promotion:
         for access in frame.accesses:
             self.by_op.setdefault(access.op, []).append(access)
         self.live: dict[Block, set[int]] = {}
+        self.incoming = predecessors(func.body)
+        self.leaving: dict[Block, dict[int, SSAValue]] = {}
 
     def run(self) -> None:
         while True:
@@ -59,7 +61,8 @@ class _Promotion:
         if not any(self.slots.slots):
             return
         for block in self.tree.rpo:
-            self.add_args(block)
+            if len(self.incoming[block]) > 1:
+                self.add_args(block)
         for block in self.tree.rpo:
             self.rewrite(block)
         simplify_block_args(self.func.body)
@@ -93,19 +96,30 @@ class _Promotion:
             arg = block.insert_arg(self.slot(number).type, len(block.args))
             arg.name_hint = f"fp{-self.slot(number).start}"
 
+    def entering(self, block: Block) -> dict[int, SSAValue]:
+        """What is in the live slots on entry: block arguments, or what the one predecessor leaves there."""
+        live = sorted(self.live[block])
+        if len(self.incoming[block]) > 1:
+            first = len(block.args) - len(live)
+            return {number: block.args[first + i] for i, number in enumerate(live)}
+        if not self.incoming[block]:
+            return {}
+        before = self.incoming[block][0][0].parent
+        assert before is not None
+        return {number: self.leaving[before][number] for number in live}
+
     def rewrite(self, block: Block) -> None:
-        entering = sorted(self.live[block])
-        first = len(block.args) - len(entering)
-        content: dict[int, SSAValue] = {number: block.args[first + i] for i, number in enumerate(entering)}
+        content = self.entering(block)
         for op in list(block.ops):
             accesses = self.by_op.get(op)
             if accesses:
                 self.access(op, accesses, content)
+        self.leaving[block] = content
         terminator = block.last_op
         assert terminator is not None
         for index, successor in enumerate(terminator.successors):
-            passed = [content[number] for number in sorted(self.live[successor])]
-            if passed:
+            if len(self.incoming[successor]) > 1 and self.live[successor]:
+                passed = [content[number] for number in sorted(self.live[successor])]
                 set_successor_operands(terminator, index, [*successor_operands(terminator, index), *passed])
 
     def access(self, op: Operation, accesses: list[Access], content: dict[int, SSAValue]) -> None:

@@ -62,8 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--verify-each",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="check structure, operations and dominance after each pass",
+        default=None,
+        help="check structure, operations and dominance after each pass, and after each part of one (default: after "
+        "each pass of the pipeline)",
     )
     add("--no-fallback", action="store_true", help="fail where something would keep its original form")
     add("--quiet", action="store_true", help="no remarks and warnings on stderr")

@@ -26,9 +26,11 @@ from fsir.driver.timing import Timer
 
 @dataclass
 class Watch:
-    """What to do around each pass. `print_before` and `print_after` hold pass names; None stands for all."""
+    """What to do around each pass. `print_before` and `print_after` hold pass names; None stands for all.
+    `verify_each` checks the IR after every pass, the parts of composite ones too; None, only after those that the
+    pipeline names."""
 
-    verify_each: bool = True
+    verify_each: bool | None = None
     print_before: frozenset[str] | None = frozenset()
     print_after: frozenset[str] | None = frozenset()
     generic: bool = False
@@ -49,6 +51,7 @@ class PassManager:
         self.registry = registry or PassRegistry()
         self.watch = watch or Watch()
         self.timer = timer or Timer()
+        self._depth = 0
 
     def build(self, specs: Iterable[ArgSpec]) -> list[ModulePass]:
         """The passes of a pipeline. Raises `UsageError` for unknown passes and options."""
@@ -57,10 +60,12 @@ class PassManager:
     def run(self, module: ModuleOp, passes: Sequence[ModulePass]) -> None:
         """Apply `passes` to `module` in order. Raises `PassFailure` around whatever goes wrong in one."""
         token = _active.set(self)
+        self._depth += 1
         try:
             for pass_ in passes:
                 self._run_one(module, pass_)
         finally:
+            self._depth -= 1
             _active.reset(token)
 
     def _run_one(self, module: ModuleOp, pass_: ModulePass) -> None:
@@ -74,9 +79,7 @@ class PassManager:
                 raise
             except Exception as error:
                 raise PassFailure(pass_.name, "in") from error
-        if composite:
-            return
-        if self.watch.verify_each:
+        if self._must_verify(composite):
             from fsir.analysis.verify import verify_module
 
             with self.timer.measure("verify", apart=True):
@@ -85,7 +88,13 @@ class PassManager:
                 except Exception as error:
                     self._dump(module, pass_.name, self.watch.print_after, "After failed verification of")
                     raise PassFailure(pass_.name, "invalid IR after") from error
-        self._dump(module, pass_.name, self.watch.print_after, "After")
+        if not composite:
+            self._dump(module, pass_.name, self.watch.print_after, "After")
+
+    def _must_verify(self, composite: bool) -> bool:
+        if self.watch.verify_each is None:
+            return self._depth == 1
+        return self.watch.verify_each and not composite
 
     def _dump(self, module: ModuleOp, name: str, wanted: frozenset[str] | None, when: str) -> None:
         if wanted is not None and name not in wanted:

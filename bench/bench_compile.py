@@ -1,0 +1,108 @@
+"""Compile time against program size: seconds per phase, and how they grow.
+
+A program of N instructions is made from one shape (parse, key, lookup, rewrite, branch), repeated; growth is the ratio of
+time per instruction to that of the smallest size, measured side by side in this run (1.0 is linear).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fsir.dialects.ebpf import functions
+from fsir.driver.context import make_context
+from fsir.driver.emitters import emit_mlir
+from fsir.driver.pass_manager import run_pipeline
+from fsir.driver.targets import EmitOptions
+from fsir.object.encode import instruction_count
+from fsir.object.exporter import export_object
+from fsir.object.importer import import_object
+
+_HEAD = """
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
+struct xdp_md { u32 data, data_end, data_meta, ifindex, queue, egress; };
+static void *(*lookup)(void *, const void *) = (void *)1;
+struct key { u32 saddr, daddr; u16 port, pad; };
+struct { int (*type)[1]; struct key *key; u64 *value; int (*max_entries)[1024]; } flows
+    __attribute__((section(".maps"), used));
+__attribute__((section("xdp"), used)) int prog(struct xdp_md *ctx)
+{
+    void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    u32 *w = data; u64 *n; u32 h = 1;
+    if (data + 64 > end) return 1;
+"""
+_STEP = """
+    {{ struct key k = {{ w[{a}] ^ h, w[{b}], (u16)(h + {c}), 0 }};
+      n = lookup(&flows, &k);
+      if (n) {{ __sync_fetch_and_add(n, h); h = h * 33 + (u32)*n; if (h & {d}) w[{e}] = h ^ {c}; }}
+      else h = (h << 5 | h >> 27) + w[{f}]; }}
+"""
+_TAIL = """
+    return h & 1 ? 2 : 1;
+}
+"""
+
+
+def program(steps: int) -> bytes:
+    """The object of a program with so many lookups."""
+    body = "".join(
+        _STEP.format(a=i % 16, b=(i * 3) % 16, c=i * 7919 % 65536, d=1 << i % 31, e=i % 15, f=(i * 5) % 16)
+        for i in range(steps)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder, "large.c"), Path(folder, "large.o")
+        source.write_text(_HEAD + body + _TAIL)
+        subprocess.run(["clang", "-target", "bpf", "-O2", "-g", "-c", source, "-o", output], check=True)
+        return output.read_bytes()
+
+
+def measure(data: bytes) -> dict[str, float]:
+    """Seconds per phase, and the instructions of the program before and after."""
+    result: dict[str, float] = {}
+
+    def phase(name: str, started: float) -> float:
+        now = time.perf_counter()
+        result[name] = now - started
+        return now
+
+    at = time.perf_counter()
+    module = import_object(data, "large.o")
+    at = phase("import", at)
+    result["instructions"] = sum(instruction_count(func) for func in functions(module))
+    emit_mlir(module, EmitOptions("large.o"))
+    at = phase("print", at)
+    for pipeline in ("raise", "optimize", "lower-to-xdp"):
+        run_pipeline(make_context(), module, pipeline)
+        at = phase(pipeline, at)
+    export_object(module)
+    phase("export", at)
+    result["after"] = sum(instruction_count(func) for func in functions(module))
+    result["total"] = sum(result[name] for name in ("import", "raise", "optimize", "lower-to-xdp", "export"))
+    return result
+
+
+def main() -> int:
+    """Print the table."""
+    table = Table(title="compile time (s)")
+    columns = ("instructions", "after", "import", "print", "raise", "optimize", "lower-to-xdp", "export", "total", "growth")
+    for column in columns:
+        table.add_column(column, justify="right")
+    first: float | None = None
+    for steps in (30, 60, 120, 240, 480):
+        row = measure(program(steps))
+        each = row["total"] / row["instructions"]
+        first = each if first is None else first
+        cells = [str(int(row[name])) for name in columns[:2]] + [f"{row[name]:.2f}" for name in columns[2:-1]]
+        table.add_row(*cells, f"{each / first:.2f}")
+    Console(width=120).print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
