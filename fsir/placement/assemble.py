@@ -83,7 +83,7 @@ class Assembler:
             content = self.contents[t]
             content.functions.append(build(func, split, part.live_in))
             content.load += placed.plan.loads[t]
-            arriving = sum(placed.plan.visits[t].get(n, 0.0) for n in placed.plan.hands[t - 1]) if t else 1.0
+            arriving = sum(placed.plan.visits[t - 1].get(n, 0.0) for n in placed.plan.hands[t - 1]) if t else 1.0
             content.packets += arriving
             content.reasons |= dict.fromkeys(self._reasons(placed, t))
 

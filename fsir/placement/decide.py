@@ -290,6 +290,10 @@ class Chooser:
                     except Impossible as error:
                         lines += [str(r) for r in program.why_not[number][t][:1]]
                         lines.append(f"it cannot be handed over there: {error}")
+        if not lines:  # something that has to go on meets something that cannot
+            last = len(self.targets) - 1
+            found = [r for reasons in program.why_not for r in reasons[last]]
+            lines = [f"{self.targets[last].name} cannot run it: {r}" for r in found[:3]]
         return "there is no placement: " + "; ".join(dict.fromkeys(lines) or ["no cut satisfies all constraints"])
 
 

@@ -16,6 +16,7 @@ from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.block_args import simplify_block_args
 from fsir.analysis.cfg import edges, erase_unreachable, predecessors, set_successor_operands, successor_operands
+from fsir.dialects import map as maps
 from fsir.dialects import packet
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import ValueType
@@ -28,14 +29,18 @@ _COPIES = 256
 
 
 def separate_verdicts(func: FuncOp) -> None:
-    """Give every constant that a verdict can be its own block."""
+    """Give every constant that a verdict can be its own block, and every redirect its verdict."""
     for block in list(func.body.blocks):
         verdict = block.last_op
         if not isinstance(verdict, packet.VerdictOp) or block.first_op is not verdict or len(block.args) != 1:
             continue
         made: dict[int, Block] = {}
         for terminator, index in predecessors(func.body)[block]:
-            value = _constant(successor_operands(terminator, index)[0], func, set())
+            passed = successor_operands(terminator, index)[0]
+            value = _constant(passed, func, set())
+            if isinstance(passed.owner, maps.RedirectOp) and isinstance(terminator, cf.BranchOp):
+                _replace(terminator, packet.VerdictOp.create(operands=[passed]))
+                continue
             if value is None or terminator.parent is block:
                 continue
             if value not in made:
@@ -48,6 +53,15 @@ def separate_verdicts(func: FuncOp) -> None:
             set_successor_operands(terminator, index, [])
             terminator.successors[index] = made[value]
     erase_unreachable(func.body)
+    simplify_block_args(func.body)
+
+
+def _replace(terminator: Operation, new: Operation) -> None:
+    block = terminator.parent
+    assert block is not None
+    new.location = terminator.location
+    block.erase_op(terminator)
+    block.add_op(new)
 
 
 def _constant(value: SSAValue, func: FuncOp, seen: set[SSAValue]) -> int | None:

@@ -1,7 +1,7 @@
 """Maps that more than one part touches: what is legal, by which mechanism, and what it promises.
 
 Legality is a matter of pairs: one access here, another there. `conflict` says of two accesses of one map whether they
-can be on different targets; `mechanism` gives, for accesses without conflicts, how the map is shared.
+can be on different targets; `mechanisms` gives, for accesses without conflicts, how the map is shared.
 """
 
 from __future__ import annotations
@@ -75,34 +75,45 @@ def _with_user(declaration: DeclOp, kernel: Kind, user: Kind) -> str | None:
     return None
 
 
-def mechanism(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]]) -> Sharing:
-    """How a map is shared whose accesses are without conflicts."""
+def mechanisms(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]]) -> list[tuple[Sharing, list[Target]]]:
+    """How a map is shared whose accesses are without conflicts: between whom by which mechanism. The NIC has its own,
+    whatever the others have among themselves, which comes last."""
     nic = [t for t in touching if t.kind == "p4"]
-    others = [t for t in touching if t.kind != "p4"]
-    commutes = _commutes(touching)
-    if nic and Kind.ADD in touching[nic[0]]:
+    others = {t: kinds for t, kinds in touching.items() if t.kind != "p4"}
+    found: list[tuple[Sharing, list[Target]]] = []
+    if nic:
+        found.append((_of_nic(touching[nic[0]]), list(touching)))
+    if len(others) > 1 or any(t.kind == "af-xdp" for t in others) or (others and not nic):
+        found.append((_of_hosts(declaration, others), list(others)))
+    return found
+
+
+def _of_nic(kinds: frozenset[Kind]) -> Sharing:
+    if Kind.ADD in kinds:
         return Sharing(
             "split",
             "exact when the parts' counts are added up",
             "only added to; the NIC counts by itself, whoever reads the map adds both",
             True,
         )
-    if nic:
-        return Sharing(
-            "mirror",
-            "the NIC's tables are as old as the last time the control plane wrote them",
-            "only looked up by packets; the control plane writes the map and the NIC's tables",
-            True,
-        )
-    users = [t for t in others if t.kind == "af-xdp"]
-    if users and is_mapped(declaration):
+    return Sharing(
+        "mirror",
+        "the NIC's tables are as old as the last time the control plane wrote them",
+        "only looked up by packets; the control plane writes the map and the NIC's tables",
+        True,
+    )
+
+
+def _of_hosts(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]]) -> Sharing:
+    commutes = _commutes(touching)
+    if any(t.kind == "af-xdp" for t in touching) and is_mapped(declaration):
         return Sharing(
             "mmap",
             "word by word: no aligned word is torn, atomics are atomic",
-            "an array, mapped into user space" + ("" if len(others) > 1 else " (no other part touches it)"),
+            "an array, mapped into user space" + ("" if len(touching) > 1 else " (no other part touches it)"),
             commutes,
         )
-    if len(others) < 2:
+    if len(touching) < 2:
         return Sharing("private", "that of one part", "only one part touches it", True)
     return Sharing(
         "pinned",

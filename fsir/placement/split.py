@@ -59,7 +59,6 @@ class _Copy:
         self.leaving: dict[Block, Block] = {}
         copied = func.clone(self.values, self.blocks)
         assert isinstance(copied, FuncOp)
-        copied.properties.pop("original", None)
         self.func: FuncOp = copied
         self.region = copied.body
 
@@ -72,6 +71,8 @@ def build(func: FuncOp, split: Split, live_in: Mapping[Block, Set[SSAValue]]) ->
     """The copy of `func` for one part. `live_in` holds, for the blocks that control comes to in this part, what is
     live on entry, the block's own arguments aside."""
     copy = _Copy(func)
+    if split.leaves or split.enters:  # the original code is not what this does
+        copy.func.properties.pop("original", None)
     for block, (to, point) in split.leaves.items():
         _leave(copy, block, to, point)
     if split.enters:

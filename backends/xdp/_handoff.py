@@ -1,0 +1,232 @@
+"""The code of handoffs in XDP programs, at the level of packet and map operations; part of `lower-handoff`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects import cf
+from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr, SymbolRefAttr, i1, i8, i16, i32, i64
+from xdsl.ir import Attribute, Block, Operation, SSAValue
+
+from fsir.backends.handoff import FIXED, MAGIC, TRAILER, VERSION, Layout
+from fsir.dialects import map as maps
+from fsir.dialects import packet
+from fsir.dialects.ebpf import FuncOp, int_attr
+from fsir.dialects.packet import EndType, MetaType, PtrType
+from fsir.dialects.placement import AcceptOp, CarriedOp, EdgeOp, HandoffOp, PartOp, ResumeOp
+from fsir.driver.diagnostics import fail
+from fsir.passes._rewrite import compare, conditional, constant, extend
+
+SOCKETS = "fs_xsks"
+QUEUES = 64
+RX_QUEUE = 16  # offsetof(struct xdp_md, rx_queue_index)
+NOT_STARTED = 0xFFFFFFFF
+VERDICTS = {"aborted": 0, "drop": 1, "pass": 2}
+
+
+@dataclass(frozen=True)
+class _Edge:
+    layout: Layout
+    transport: str
+    failure: int
+
+
+class _Writer:
+    """Adds operations to the end of a block, all at one location."""
+
+    def __init__(self, block: Block, like: Operation) -> None:
+        self.block, self.like = block, like
+
+    def add(self, op: Operation) -> SSAValue:
+        """Add an operation; its result."""
+        op.location = self.like.location
+        self.block.add_op(op)
+        return op.results[0]
+
+    def end(self, op: Operation) -> None:
+        """Add an operation without result."""
+        op.location = self.like.location
+        self.block.add_op(op)
+
+    def number(self, value: int, type_: IntegerType = i64) -> SSAValue:
+        """A constant."""
+        return self.add(constant(value, type_))
+
+    def take(self, cls: type[Operation], operands: Sequence[SSAValue], type_: Attribute, **fields: int) -> SSAValue:
+        """Add an operation with integer properties."""
+        properties: dict[str, Attribute] = {name: int_attr(value) for name, value in fields.items()}
+        return self.add(cls.create(operands=operands, result_types=[type_], properties=properties))
+
+    def store(self, address: SSAValue, off: int, value: SSAValue) -> None:
+        """`packet.store`."""
+        self.end(packet.StoreOp.create(operands=[address, value], properties={"off": int_attr(off)}))
+
+    def branch(self, condition: SSAValue, then: Block, otherwise: Block, passed: Sequence[SSAValue] = ()) -> None:
+        """`cf.cond_br`; `passed` goes to the block when it does not hold."""
+        self.end(conditional(condition, (then, []), (otherwise, passed)))
+
+    def go_on(self, after: Block) -> _Writer:
+        """A writer for a new block, behind `after` in the layout."""
+        block = Block()
+        region = after.parent
+        assert region is not None
+        region.insert_block_after(block, after)
+        return _Writer(block, self.like)
+
+
+def lower_part(module: ModuleOp, part: PartOp) -> None:
+    """Replace the `placement` operations of a part's functions."""
+    edges = {op.int_prop("resume"): _edge(op) for op in module.body.block.ops if isinstance(op, EdgeOp)}
+    for func in [op for op in part.body.block.ops if isinstance(op, FuncOp)]:
+        for op in [op for block in func.body.blocks for op in block.ops]:
+            if isinstance(op, HandoffOp):
+                _declare_sockets(module)
+                _lower_handoff(op, _known(op, edges))
+            elif isinstance(op, ResumeOp):
+                _lower_resume(op)
+            elif isinstance(op, AcceptOp):
+                _lower_accept(op, _known(op, edges))
+
+
+def _edge(op: EdgeOp) -> _Edge:
+    widths = tuple(entry.data["width"].data for entry in op.fields)  # type: ignore[attr-defined]
+    failure = op.on_failure.data if op.on_failure is not None else "aborted"
+    return _Edge(Layout(op.int_prop("resume"), widths), op.transport.data, VERDICTS[failure])
+
+
+def _known(op: HandoffOp | AcceptOp, edges: dict[int, _Edge]) -> _Edge:
+    edge = edges.get(op.int_prop("resume"))
+    if edge is None:
+        fail(op, f"there is no placement.edge of resume point {op.int_prop('resume')}")
+    return edge
+
+
+def _declare_sockets(module: ModuleOp) -> None:
+    block = module.body.block
+    declarations = [op for op in block.ops if isinstance(op, maps.DeclOp)]
+    if any(op.sym_name.data == SOCKETS for op in declarations):
+        return
+    properties: dict[str, Attribute] = {"sym_name": StringAttr(SOCKETS), "type": StringAttr("xskmap")}
+    numbers = {"key_size": 4, "value_size": 4, "max_entries": QUEUES, "flags": 0}
+    properties |= {name: int_attr(value) for name, value in numbers.items()}
+    new = maps.DeclOp.create(properties=properties)
+    if declarations:
+        block.insert_op_after(new, declarations[-1])
+    else:
+        first = block.first_op
+        assert first is not None
+        block.insert_op_before(new, first)
+
+
+# --- handing over ----------------------------------------------------------------------------------------------------
+
+
+def _lower_handoff(op: HandoffOp, edge: _Edge) -> None:
+    if edge.transport != "metadata":
+        fail(op, f"a handoff from XDP by {edge.transport}; there is metadata")
+    block = op.parent
+    assert block is not None
+    ctx, values, layout = op.ctx, list(op.values), edge.layout
+    size = layout.metadata_size
+    block.detach_op(op)
+    writer = _Writer(block, op)
+    failed = writer.go_on(block)
+    failed.end(packet.VerdictOp.create(operands=[failed.number(edge.failure)]))
+    grown = writer.take(packet.AdjustMetaOp, [ctx, writer.number(-size)], i64)
+    refused = writer.add(compare("ne", grown, writer.number(0)))
+    room = writer.go_on(block)
+    writer.branch(refused, failed.block, room.block)
+    meta = room.take(packet.MetaOp, [ctx], MetaType())
+    data = room.take(packet.DataOp, [ctx], PtrType())
+    own = room.go_on(room.block)
+    room.branch(room.take(packet.GuardOp, [meta, data], i1, size=size), own.block, failed.block)
+    # More room than was asked for: metadata of the program's own, which is in the way.
+    write = own.go_on(own.block)
+    own.branch(own.take(packet.GuardOp, [meta, data], i1, size=size + 1), failed.block, write.block)
+    _write_header(write, meta, layout, values)
+    queue = write.take(packet.CtxLoadOp, [ctx], i32, off=RX_QUEUE)
+    key, flags = write.add(extend(queue)), write.number(edge.failure)
+    properties: dict[str, Attribute] = {"map": SymbolRefAttr(SOCKETS)}
+    verdict = write.add(maps.RedirectOp.create(operands=[key, flags], result_types=[i64], properties=properties))
+    write.end(packet.VerdictOp.create(operands=[verdict]))
+    op.erase()
+
+
+def _write_header(writer: _Writer, meta: SSAValue, layout: Layout, values: Sequence[SSAValue]) -> None:
+    fixed = FIXED.pack(MAGIC, VERSION, layout.size, layout.resume, 0)
+    for at in range(0, len(fixed), 4):
+        writer.store(meta, at, writer.number(int.from_bytes(fixed[at : at + 4], "little"), i32))
+    end = FIXED.size
+    for value, at in zip(values, layout.offsets, strict=True):
+        assert isinstance(value.type, IntegerType)
+        writer.store(meta, at, value)
+        end = at + value.type.width.data // 8
+    while end < layout.size:
+        writer.store(meta, end, writer.number(0, i8))
+        end += 1
+    trailer = TRAILER.pack(layout.size, MAGIC)
+    writer.store(meta, layout.size, writer.number(int.from_bytes(trailer, "little"), i32))
+
+
+# --- taking over -----------------------------------------------------------------------------------------------------
+
+
+def _split_after(op: Operation) -> tuple[Block, Block]:
+    """The operation's block up to it (without terminator), and a new block with the rest."""
+    block = op.parent
+    following = op.next_op
+    assert block is not None and following is not None
+    return block, block.split_before(following)
+
+
+def _lower_resume(op: ResumeOp) -> None:
+    """Where the header says to go on; a packet without a header was not started."""
+    block, rest = _split_after(op)
+    number = rest.insert_arg(i32, 0)
+    number.name_hint = op.res.name_hint or "resume"
+    op.res.replace_all_uses_with(number)
+    block.detach_op(op)
+    writer = _Writer(block, op)
+    data = writer.take(packet.DataOp, [op.ctx], PtrType())
+    end = writer.take(packet.EndOp, [op.ctx], EndType())
+    none = writer.number(NOT_STARTED, i32)
+    read = writer.go_on(block)
+    writer.branch(writer.take(packet.GuardOp, [data, end], i1, size=FIXED.size), read.block, rest, [none])
+    magic = read.take(packet.LoadOp, [data], i16, off=0)
+    version = read.take(packet.LoadOp, [data], i8, off=2)
+    checked = read.go_on(read.block)
+    read.branch(read.add(compare("eq", magic, read.number(MAGIC, i16))), checked.block, rest, [none])
+    taken = checked.go_on(checked.block)
+    right = checked.add(compare("eq", version, checked.number(VERSION, i8)))
+    checked.branch(right, taken.block, rest, [none])
+    resume = taken.add(extend(taken.take(packet.LoadOp, [data], i16, off=4), i32))
+    taken.end(cf.BranchOp.create(operands=[resume], successors=[rest]))
+    op.erase()
+
+
+def _lower_accept(op: AcceptOp, edge: _Edge) -> None:
+    """Read the carried values, then take the header off."""
+    if edge.transport == "metadata":
+        fail(op, "a handoff into XDP by metadata; there are cpu-port and head")
+    block, rest = _split_after(op)
+    carried = [each for each in block.ops if isinstance(each, CarriedOp)]
+    for each in carried:
+        block.detach_op(each)
+    block.detach_op(op)
+    writer = _Writer(block, op)
+    failed = writer.go_on(block)
+    failed.end(packet.VerdictOp.create(operands=[failed.number(VERDICTS["aborted"])]))
+    data = writer.take(packet.DataOp, [op.ctx], PtrType())
+    end = writer.take(packet.EndOp, [op.ctx], EndType())
+    take = writer.go_on(block)
+    guard = writer.take(packet.GuardOp, [data, end], i1, size=edge.layout.size)
+    writer.branch(guard, take.block, failed.block)
+    for each in carried:
+        value = take.take(packet.LoadOp, [data], each.res.type, off=edge.layout.offsets[each.int_prop("index")])
+        value.name_hint = each.res.name_hint
+        each.res.replace_all_uses_with(value)
+        each.erase()
+    moved = take.take(packet.AdjustHeadOp, [op.ctx, take.number(edge.layout.size)], i64)
+    take.branch(take.add(compare("eq", moved, take.number(0))), rest, failed.block)
+    op.erase()
