@@ -309,7 +309,8 @@ def test_examples_entirely_in_user_space(name: str, tmp_path: Path, wire: Wire, 
         for start in range(0, len(sent), SLICE):
             send(near, sent[start : start + SLICE])
             passed = [o.data for o in outcomes[start : start + SLICE] if o.verdict == 2]
-            assert up.take(len(passed)) == passed
+            # The kernel shows a capture the packets of a batch protocol by protocol.
+            assert sorted(up.take(len(passed))) == sorted(passed)
         fds = {file.name: syscalls.obj_get(file) for file in pins.iterdir()}
         counters = part.stop()
     assert counters["received"] == len(sent)

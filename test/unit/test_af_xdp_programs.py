@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from af_xdp_helpers import FRAME, agree, c_source, needs_compiler, parse, process, xdp
 
+from fsir.backends.af_xdp.inprocess import compile_c
 from fsir.driver.diagnostics import FailedAt
 
 pytestmark = needs_compiler
@@ -502,3 +505,21 @@ def test_what_cannot_run_in_user_space_is_refused(code: str, message: str) -> No
     use = "" if "map.value" in code else "\n%u = ebpf.cast %r : reg -> i64"
     with pytest.raises(FailedAt, match=message):
         c_source(xdp(f"{code}{use}\n{PASS}", maps))
+
+
+HAS_LIBXDP = all(Path("/usr/include", header).exists() for header in ("xdp/xsk.h", "bpf/libbpf.h"))
+
+
+@pytest.mark.skipif(not HAS_LIBXDP, reason="no headers of libxdp and libbpf")
+@pytest.mark.parametrize(
+    "before", ["", COUNTS + 'map.decl @ports "devmap" key 4 value 4 entries 4 flags 0\n']
+)
+def test_the_socket_variant_compiles_without_warnings(before: str, tmp_path: Path) -> None:
+    lookup = """
+      %NAME_zero = arith.constant 0 : i32
+      %NAME = map.lookup @NAME(%NAME_zero) : i32 -> !map.value<@NAME>
+      %NAME_hit = map.hit %NAME : !map.value<@NAME> -> i1
+    """
+    code = "".join(lookup.replace("NAME", name) for name in ("counts", "ports"))
+    source = c_source(xdp((code if before else "") + PASS, before)).encode()
+    compile_c(source, tmp_path / "af_xdp.o", "-c", "-O2", "-Wall", "-Wextra", "-Werror")

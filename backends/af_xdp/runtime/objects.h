@@ -27,9 +27,9 @@ static struct bpf_insn fs_insn(uint8_t code, uint8_t dst, uint8_t src, int16_t o
 #define FS_MOV_REG(dst, src) fs_insn(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0)
 #define FS_MOV_IMM(dst, imm) fs_insn(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, imm)
 #define FS_ADD_IMM(dst, imm) fs_insn(BPF_ALU64 | BPF_ADD | BPF_K, dst, 0, 0, imm)
+#define FS_SUB_REG(dst, src) fs_insn(BPF_ALU64 | BPF_SUB | BPF_X, dst, src, 0, 0)
 #define FS_LOAD(size, dst, src, off) fs_insn(BPF_LDX | BPF_MEM | (size), dst, src, off, 0)
-#define FS_JUMP_GT(dst, src, off) fs_insn(BPF_JMP | BPF_JGT | BPF_X, dst, src, off, 0)
-#define FS_MAP_FD(dst, fd) fs_insn(BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_FD, 0, fd), fs_insn(0, 0, 0, 0, 0)
+#define FS_STORE(size, dst, src, off) fs_insn(BPF_STX | BPF_MEM | (size), dst, src, off, 0)
 #define FS_CALL(helper) fs_insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
 #define FS_EXIT() fs_insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
@@ -50,7 +50,8 @@ static int fs_load_default(void)
 		fs_die("cannot make a map for the socket: %s (is this process root?)", strerror(-fs_socket_map));
 	const struct bpf_insn code[] = {
 		FS_LOAD(BPF_W, 2, 1, offsetof(struct xdp_md, rx_queue_index)),
-		FS_MAP_FD(1, fs_socket_map),
+		fs_insn(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, fs_socket_map),
+		fs_insn(0, 0, 0, 0, 0),
 		FS_MOV_IMM(3, XDP_PASS),
 		FS_CALL(BPF_FUNC_redirect_map),
 		FS_EXIT(),

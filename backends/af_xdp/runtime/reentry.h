@@ -1,100 +1,267 @@
 /*
- * The way back into the kernel: PASS and REDIRECT run a small XDP program on the frame as if the interface had just
- * received it (BPF_PROG_TEST_RUN with live frames, kernel 5.18).
+ * The way back into the kernel: PASS and REDIRECT run an XDP program on the packet as if the interface had just received
+ * it (BPF_PROG_TEST_RUN with live frames, kernel 5.18).
  *
- * For PASS the program returns XDP_PASS. For REDIRECT the target precedes the frame as metadata, which the program
- * takes off: one program for bpf_redirect, one for each map.
+ * A system call costs as much as some 20 packets, and runs the program repeatedly on copies of one frame only. So a batch
+ * of packets lies in a map that both sides see, and each repetition takes the next one, with what is to become of it.
+ * Packets that go the same way stay in order.
+ *
+ * A call with several repetitions takes some 28 ms for adding the program to the kernel's XDP dispatcher, unless it is
+ * there already: therefore it is attached to a loopback interface that nobody uses, in a network namespace of its own.
  */
 
-struct fs_target {
-	uint32_t number; /* interface, or key */
-	uint32_t unused;
+enum { FS_REENTRY_BATCH = 64, FS_REENTRY_ROOM = 3520 }; /* for metadata and frame; the kernel has no more room */
+enum { FS_GO_PASS, FS_GO_DEVICE, FS_GO_MAP, FS_GO_FAILED = 0x7fffffff };
+
+struct fs_slot {
+	uint32_t length; /* of metadata and frame */
+	uint32_t meta;	 /* of the metadata */
+	uint32_t go;	 /* FS_GO_…; maps count from FS_GO_MAP on */
+	uint32_t target; /* interface, or key */
 	uint64_t flags;
+	uint8_t bytes[FS_REENTRY_ROOM];
 };
 
-static int fs_reentry_pass = -1, fs_reentry_device = -1, fs_reentry_map[FS_MAP_COUNT + 1];
+static struct fs_slot *fs_slots; /* in memory shared with the program */
+static uint32_t *fs_next_slot;	 /* the program's position */
+static uint32_t fs_waiting;	 /* slots in use */
+static uint32_t fs_repetitions;	 /* packets in one call */
+static int fs_reentry = -1, fs_anchor = -1, fs_anchor_space = -1;
 
-static int fs_load_redirect(int map)
+/* A program being written; jumps forward are completed by fs_land(). */
+struct fs_code {
+	struct bpf_insn code[256];
+	int count;
+	int jumps[8]; /* to the end, where packets fail */
+	int failing;
+};
+
+static void fs_write(struct fs_code *to, struct bpf_insn insn)
 {
-	enum { OFF = sizeof(struct fs_target) };
-	const struct bpf_insn start[] = {
-		FS_MOV_REG(6, 1),
-		FS_LOAD(BPF_W, 2, 1, offsetof(struct xdp_md, data_meta)),
-		FS_LOAD(BPF_W, 3, 1, offsetof(struct xdp_md, data)),
-		FS_MOV_REG(4, 2),
-		FS_ADD_IMM(4, OFF),
-		FS_JUMP_GT(4, 3, 0), /* to the last two, see below */
-		FS_LOAD(BPF_W, 7, 2, offsetof(struct fs_target, number)),
-		FS_LOAD(BPF_DW, 8, 2, offsetof(struct fs_target, flags)),
-		FS_MOV_IMM(2, OFF),
-		FS_CALL(BPF_FUNC_xdp_adjust_meta),
-	};
-	const struct bpf_insn to_device[] = { FS_MOV_REG(1, 7), FS_MOV_IMM(2, 0), FS_CALL(BPF_FUNC_redirect) };
-	const struct bpf_insn to_map[] = { FS_MAP_FD(1, map), FS_MOV_REG(2, 7), FS_MOV_REG(3, 8),
-					   FS_CALL(BPF_FUNC_redirect_map) };
-	const struct bpf_insn end[] = { FS_EXIT(), FS_MOV_IMM(0, XDP_ABORTED), FS_EXIT() };
-	struct bpf_insn code[32];
-	size_t count = sizeof(start) / sizeof(start[0]);
+	to->code[to->count++] = insn;
+}
 
-	memcpy(code, start, sizeof(start));
+static void fs_write_map(struct fs_code *to, uint8_t reg, int fd, uint8_t kind)
+{
+	fs_write(to, fs_insn(BPF_LD | BPF_IMM | BPF_DW, reg, kind, 0, fd));
+	fs_write(to, fs_insn(0, 0, 0, 0, 0));
+}
+
+static void fs_write_fail_if(struct fs_code *to, uint8_t condition, uint8_t reg, int32_t value)
+{
+	to->jumps[to->failing++] = to->count;
+	fs_write(to, fs_insn(BPF_JMP | condition | BPF_K, reg, 0, 0, value));
+}
+
+static void fs_land(struct fs_code *to, int jump)
+{
+	to->code[jump].off = (int16_t)(to->count - jump - 1);
+}
+
+/* r6 = context, r7 = the next slot, r9 = the position. */
+static void fs_write_take_slot(struct fs_code *to, int position, int slots)
+{
+	fs_write(to, FS_MOV_REG(6, 1));
+	fs_write_map(to, 9, position, BPF_PSEUDO_MAP_VALUE);
+	fs_write(to, FS_LOAD(BPF_W, 1, 9, 0));
+	fs_write(to, FS_STORE(BPF_W, 10, 1, -4));
+	fs_write(to, FS_ADD_IMM(1, 1));
+	fs_write(to, FS_STORE(BPF_W, 9, 1, 0));
+	fs_write_map(to, 1, slots, BPF_PSEUDO_MAP_FD);
+	fs_write(to, FS_MOV_REG(2, 10));
+	fs_write(to, FS_ADD_IMM(2, -4));
+	fs_write(to, FS_CALL(BPF_FUNC_map_lookup_elem));
+	fs_write(to, fs_insn(BPF_JMP | BPF_JNE | BPF_K, 0, 0, 2, 0));
+	fs_write(to, FS_MOV_IMM(0, XDP_ABORTED)); /* no such slot */
+	fs_write(to, FS_EXIT());
+	fs_write(to, FS_MOV_REG(7, 0));
+}
+
+/* Make the packet that of the slot: its length, its bytes, then the border between metadata and frame. */
+static void fs_write_fill_frame(struct fs_code *to)
+{
+	int no_meta;
+
+	fs_write(to, FS_LOAD(BPF_W, 8, 7, offsetof(struct fs_slot, length)));
+	fs_write_fail_if(to, BPF_JGT, 8, FS_REENTRY_ROOM);
+	fs_write_fail_if(to, BPF_JEQ, 8, 0);
+	fs_write(to, FS_LOAD(BPF_W, 1, 6, offsetof(struct xdp_md, data)));
+	fs_write(to, FS_LOAD(BPF_W, 3, 6, offsetof(struct xdp_md, data_end)));
+	fs_write(to, FS_SUB_REG(3, 1));
+	fs_write(to, FS_MOV_REG(2, 8));
+	fs_write(to, FS_SUB_REG(2, 3));
+	fs_write(to, FS_MOV_REG(1, 6));
+	fs_write(to, FS_CALL(BPF_FUNC_xdp_adjust_tail));
+	fs_write_fail_if(to, BPF_JNE, 0, 0);
+	fs_write(to, FS_MOV_REG(1, 6));
+	fs_write(to, FS_MOV_IMM(2, 0));
+	fs_write(to, FS_MOV_REG(3, 7));
+	fs_write(to, FS_ADD_IMM(3, offsetof(struct fs_slot, bytes)));
+	fs_write(to, FS_MOV_REG(4, 8));
+	fs_write(to, FS_CALL(BPF_FUNC_xdp_store_bytes));
+	fs_write_fail_if(to, BPF_JNE, 0, 0);
+	fs_write(to, FS_LOAD(BPF_W, 8, 7, offsetof(struct fs_slot, meta)));
+	no_meta = to->count;
+	fs_write(to, fs_insn(BPF_JMP | BPF_JEQ | BPF_K, 8, 0, 0, 0));
+	fs_write(to, FS_MOV_REG(1, 6));
+	fs_write(to, FS_MOV_REG(2, 8));
+	fs_write(to, FS_CALL(BPF_FUNC_xdp_adjust_head));
+	fs_write_fail_if(to, BPF_JNE, 0, 0);
+	fs_write(to, FS_MOV_REG(1, 6));
+	fs_write(to, FS_MOV_IMM(2, 0));
+	fs_write(to, FS_SUB_REG(2, 8));
+	fs_write(to, FS_CALL(BPF_FUNC_xdp_adjust_meta));
+	fs_write_fail_if(to, BPF_JNE, 0, 0);
+	fs_land(to, no_meta);
+}
+
+static void fs_write_redirect(struct fs_code *to, uint32_t go, int map)
+{
+	int skip = to->count;
+
+	fs_write(to, fs_insn(BPF_JMP | BPF_JNE | BPF_K, 8, 0, 0, (int32_t)go));
 	if (map < 0) {
-		memcpy(code + count, to_device, sizeof(to_device));
-		count += sizeof(to_device) / sizeof(to_device[0]);
+		fs_write(to, FS_LOAD(BPF_W, 1, 7, offsetof(struct fs_slot, target)));
+		fs_write(to, FS_MOV_IMM(2, 0));
+		fs_write(to, FS_CALL(BPF_FUNC_redirect));
 	} else {
-		memcpy(code + count, to_map, sizeof(to_map));
-		count += sizeof(to_map) / sizeof(to_map[0]);
+		fs_write_map(to, 1, map, BPF_PSEUDO_MAP_FD);
+		fs_write(to, FS_LOAD(BPF_W, 2, 7, offsetof(struct fs_slot, target)));
+		fs_write(to, FS_LOAD(BPF_DW, 3, 7, offsetof(struct fs_slot, flags)));
+		fs_write(to, FS_CALL(BPF_FUNC_redirect_map));
 	}
-	memcpy(code + count, end, sizeof(end));
-	count += sizeof(end) / sizeof(end[0]);
-	code[5].off = (int16_t)(count - 2 - 6);
-	return fs_load_program("fs_redirect", code, count);
+	fs_write(to, FS_EXIT());
+	fs_land(to, skip);
+}
+
+static int fs_load_reentry(int position, int slots)
+{
+	struct fs_code to = { .count = 0 };
+
+	fs_write_take_slot(&to, position, slots);
+	fs_write_fill_frame(&to);
+	fs_write(&to, FS_LOAD(BPF_W, 8, 7, offsetof(struct fs_slot, go)));
+	fs_write_redirect(&to, FS_GO_DEVICE, -1);
+	for (uint32_t map = 0; fs_maps[map].name; map++)
+		if (fs_map_redirects(fs_maps[map].type) && to.count < 200)
+			fs_write_redirect(&to, FS_GO_MAP + map, fs_maps[map].fd);
+	fs_write_fail_if(&to, BPF_JNE, 8, FS_GO_PASS);
+	fs_write(&to, FS_MOV_IMM(0, XDP_PASS));
+	fs_write(&to, FS_EXIT());
+	for (int i = 0; i < to.failing; i++)
+		fs_land(&to, to.jumps[i]);
+	fs_write(&to, FS_MOV_IMM(1, FS_GO_FAILED));
+	fs_write(&to, FS_STORE(BPF_W, 7, 1, offsetof(struct fs_slot, go)));
+	fs_write(&to, FS_MOV_IMM(0, XDP_DROP));
+	fs_write(&to, FS_EXIT());
+	return fs_load_program("fs_reentry", to.code, (size_t)to.count);
+}
+
+static void *fs_shared_array(const char *name, uint32_t size, uint32_t count, int *fd)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), length = ((size_t)size * count + page - 1) & ~(page - 1);
+	void *memory;
+
+	*fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, name, 4, size, count, &options);
+	if (*fd < 0)
+		fs_die("cannot make the map %s: %s", name, strerror(-*fd));
+	memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (memory == MAP_FAILED)
+		fs_die("cannot map %s: %s", name, strerror(errno));
+	return memory;
+}
+
+/* Put the program into the dispatcher: whether that is possible here. */
+static bool fs_anchor_reentry(void)
+{
+	enum { LOOPBACK = 1 };
+	const struct bpf_link_create_opts options = { .sz = sizeof(options), .flags = XDP_FLAGS_SKB_MODE };
+	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (own < 0 || unshare(CLONE_NEWNET))
+		return false;
+	fs_anchor_space = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	fs_anchor = bpf_link_create(fs_reentry, LOOPBACK, BPF_XDP, &options);
+	if (setns(own, CLONE_NEWNET))
+		fs_die("cannot go back to the network namespace: %s", strerror(errno));
+	close(own);
+	return fs_anchor >= 0;
 }
 
 static void fs_open_reentry(void)
 {
-	const struct bpf_insn pass[] = { FS_MOV_IMM(0, XDP_PASS), FS_EXIT() };
+	int position, slots;
 
-	fs_reentry_pass = fs_load_program("fs_pass", pass, sizeof(pass) / sizeof(pass[0]));
-	fs_reentry_device = fs_load_redirect(-1);
-	for (uint32_t map = 0; fs_maps[map].name; map++)
-		fs_reentry_map[map] = fs_map_redirects(fs_maps[map].type) ? fs_load_redirect(fs_maps[map].fd) : -1;
+	fs_next_slot = fs_shared_array("fs_position", 8, 1, &position);
+	fs_slots = fs_shared_array("fs_slots", sizeof(struct fs_slot), FS_REENTRY_BATCH, &slots);
+	fs_reentry = fs_load_reentry(position, slots);
+	fs_repetitions = fs_anchor_reentry() ? FS_REENTRY_BATCH : 1;
 }
 
-/* Run `program` on the frame, which has `meta` bytes of metadata before it. Whether the kernel took it. */
-static bool fs_inject(int program, uint8_t *bytes, uint32_t meta, uint32_t size)
+/* Let the waiting packets go, and count what became of them. */
+static void fs_reenter(void)
 {
+	static uint8_t frame[64]; /* what each repetition starts with */
 	struct xdp_md context = {
-		.data = meta,
-		.data_end = size,
+		.data_end = sizeof(frame),
 		.ingress_ifindex = fs_options.ifindex,
 		.rx_queue_index = fs_options.queue,
 	};
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = bytes, .data_size_in = size, .ctx_in = &context,
-		    .ctx_size_in = sizeof(context), .repeat = 1, .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame), .ctx_in = &context,
+		    .ctx_size_in = sizeof(context), .repeat = (int)fs_waiting, .batch_size = fs_waiting,
+		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
+	bool passes[FS_REENTRY_BATCH];
 
-	return bpf_prog_test_run_opts(program, &options) == 0;
+	if (!fs_waiting)
+		return;
+	for (uint32_t i = 0; i < fs_waiting; i++)
+		passes[i] = fs_slots[i].go == FS_GO_PASS;
+	*(volatile uint32_t *)fs_next_slot = 0;
+	if (bpf_prog_test_run_opts(fs_reentry, &options) && !*(volatile uint32_t *)fs_next_slot)
+		for (uint32_t i = 0; i < fs_waiting; i++)
+			fs_slots[i].go = FS_GO_FAILED;
+	for (uint32_t i = 0; i < fs_waiting; i++) {
+		bool failed = *(volatile uint32_t *)&fs_slots[i].go == FS_GO_FAILED;
+
+		if (passes[i])
+			*(failed ? &fs_counters.pass_errors : &fs_counters.passed) += 1;
+		else
+			*(failed ? &fs_counters.redirect_errors : &fs_counters.redirected) += 1;
+	}
+	fs_waiting = 0;
+}
+
+/* Have the packet wait: whether it fits. */
+static bool fs_wait_for_reentry(const struct fs_run *run, uint32_t go, uint32_t target, uint64_t flags)
+{
+	struct fs_slot *slot = &fs_slots[fs_waiting];
+	uint64_t length = run->end - run->meta;
+
+	if (length > FS_REENTRY_ROOM)
+		return false;
+	slot->length = (uint32_t)length;
+	slot->meta = (uint32_t)(run->data - run->meta);
+	slot->go = go;
+	slot->target = target;
+	slot->flags = flags;
+	memcpy(slot->bytes, (const uint8_t *)(uintptr_t)run->meta, length);
+	if (++fs_waiting == fs_repetitions)
+		fs_reenter();
+	return true;
 }
 
 /* In generic mode the interface's program would see the packet again: it cannot be passed. */
-static bool fs_pass(struct fs_run *run)
+static bool fs_pass(const struct fs_run *run)
 {
-	return !fs_options.generic &&
-	       fs_inject(fs_reentry_pass, (uint8_t *)(uintptr_t)run->meta, (uint32_t)(run->data - run->meta),
-			 (uint32_t)(run->end - run->meta));
+	return !fs_options.generic && fs_wait_for_reentry(run, FS_GO_PASS, 0, 0);
 }
 
-static bool fs_redirect_packet(struct fs_run *run)
+static bool fs_redirect_packet(const struct fs_run *run)
 {
-	struct fs_target target = { .flags = run->redirect.flags };
-	uint64_t start = run->meta - sizeof(target);
-	int program = fs_reentry_device;
+	const struct fs_redirect *to = &run->redirect;
 
-	if (run->redirect.kind == FS_NOWHERE || start < run->first - sizeof(target))
-		return false;
-	target.number = run->redirect.kind == FS_TO_DEVICE ? run->redirect.ifindex : run->redirect.key;
-	if (run->redirect.kind == FS_TO_MAP_ENTRY)
-		program = fs_reentry_map[run->redirect.map];
-	memcpy((uint8_t *)(uintptr_t)start, &target, sizeof(target));
-	return fs_inject(program, (uint8_t *)(uintptr_t)start, (uint32_t)(run->data - start),
-			 (uint32_t)(run->end - start));
+	if (to->kind == FS_TO_DEVICE)
+		return fs_wait_for_reentry(run, FS_GO_DEVICE, to->ifindex, 0);
+	return to->kind == FS_TO_MAP_ENTRY && fs_wait_for_reentry(run, FS_GO_MAP + to->map, to->key, to->flags);
 }

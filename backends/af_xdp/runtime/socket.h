@@ -122,7 +122,8 @@ static bool fs_transmit(struct fs_queue *queue)
 	struct xdp_desc *descriptor;
 	uint32_t at;
 
-	if (xsk_ring_prod__reserve(&queue->tx, 1, &at) != 1)
+	/* The completion ring has no more room than this. */
+	if (queue->outstanding >= FS_RING || xsk_ring_prod__reserve(&queue->tx, 1, &at) != 1)
 		return false;
 	descriptor = xsk_ring_prod__tx_desc(&queue->tx, at);
 	descriptor->addr = run->data - (uint64_t)(uintptr_t)queue->memory;
@@ -133,13 +134,14 @@ static bool fs_transmit(struct fs_queue *queue)
 	return true;
 }
 
-/* Wake the kernel up where it waits for that. */
+/* Wake the kernel up where it waits for that. In copy mode one call sends 32 packets, and says EAGAIN for the rest. */
 static void fs_kick(struct fs_queue *queue)
 {
 	int fd = xsk_socket__fd(queue->socket);
 
-	if (queue->outstanding && xsk_ring_prod__needs_wakeup(&queue->tx))
-		sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
+	for (uint32_t sent = 0; sent < queue->outstanding && xsk_ring_prod__needs_wakeup(&queue->tx); sent += 32)
+		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno != EAGAIN)
+			break;
 	if (xsk_ring_prod__needs_wakeup(&queue->fill))
 		recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
@@ -150,25 +152,19 @@ static bool fs_conclude(struct fs_queue *queue, uint32_t verdict)
 	struct fs_run *run = &queue->run;
 
 	switch (verdict) {
-	case XDP_PASS:
-		if (fs_pass(run))
-			fs_counters.passed++;
-		else
-			fs_counters.pass_errors++;
-		return true;
-	case XDP_TX:
-		if (fs_transmit(queue)) {
-			fs_counters.transmitted++;
-			return false;
-		}
-		fs_counters.tx_full++;
+	case XDP_PASS: /* counted when it has gone */
+		fs_counters.pass_errors += !fs_pass(run);
 		return true;
 	case XDP_REDIRECT:
-		if (fs_redirect_packet(run))
-			fs_counters.redirected++;
-		else
-			fs_counters.redirect_errors++;
+		fs_counters.redirect_errors += !fs_redirect_packet(run);
 		return true;
+	case XDP_TX:
+		if (!fs_transmit(queue)) {
+			fs_counters.tx_full++;
+			return true;
+		}
+		fs_counters.transmitted++;
+		return false;
 	case XDP_DROP:
 		fs_counters.dropped += !run->message[0]; /* those with a message are counted by their reason */
 		return true;
@@ -201,6 +197,7 @@ static uint32_t fs_receive(struct fs_queue *queue)
 			fs_give_back(queue, address);
 	}
 	xsk_ring_cons__release(&queue->rx, count);
+	fs_reenter();
 	return count;
 }
 
