@@ -31,6 +31,13 @@ MAX_SIZE = 252
 TRAILER = struct.Struct("<HH")
 """Length of the header before it, and the magic number; directly in front of the frame."""
 
+FINISHED_PASS = 0xFFFF
+FINISHED_ABORTED = 0xFFFE
+FINISHED_REDIRECT = 0xFFFD
+"""Resume points of a program that has ended already (on a NIC, which cannot carry out every verdict): the receiver
+takes the header off and returns XDP_PASS, XDP_ABORTED, or what bpf_redirect(interface, 0) returns, the index of the
+interface being the one carried value (32 bits). No part has resume points of these numbers."""
+
 
 class HandoffError(Exception):
     """The bytes are no handoff header, or not one of the layout expected."""
@@ -65,9 +72,7 @@ class Layout:
     def encode(self, values: Sequence[int]) -> bytes:
         """The header with these values (unsigned, truncated to their width)."""
         if self.size > MAX_SIZE:
-            raise HandoffError(
-                f"resume point {self.resume} carries {self.size} bytes; the header holds {MAX_SIZE}"
-            )
+            raise HandoffError(f"resume point {self.resume} carries {self.size} bytes; the header holds {MAX_SIZE}")
         body = FIXED.pack(MAGIC, VERSION, self.size, self.resume, 0)
         for value, width in zip(values, self.widths, strict=True):
             body += (value & ((1 << width) - 1)).to_bytes((width + 7) // 8, "little")
@@ -85,9 +90,7 @@ class Layout:
         """The carried values of a header with this layout."""
         resume, size = peek(data)
         if resume != self.resume or size != self.size or len(data) < size:
-            raise HandoffError(
-                f"header of resume point {resume}, {size} bytes; expected {self.resume}, {self.size}"
-            )
+            raise HandoffError(f"header of resume point {resume}, {size} bytes; expected {self.resume}, {self.size}")
         return [
             int.from_bytes(data[at : at + (width + 7) // 8], "little")
             for at, width in zip(self.offsets, self.widths, strict=True)

@@ -23,10 +23,11 @@ from fsir.dialects.map import HandleType, ValueType
 
 @dataclass(frozen=True)
 class Addition:
-    """`*(pointer + off) += addend`, modulo `1 << width`. `op` is the one that writes; `load` the load before it."""
+    """`*(pointer + off) += addend`, modulo `1 << width`. `op` is the one that writes, `inner` are those before it that
+    serve nothing else: the load, the addition, and the changes of width between."""
 
     op: Operation
-    load: map.LoadOp | None
+    inner: tuple[Operation, ...]
     pointer: SSAValue
     off: int
     width: int
@@ -39,25 +40,24 @@ WHOLE: Span = (0, 1 << 32)
 
 
 class Additions:
-    """The additions of a module, and what else touches the maps' values."""
+    """The additions of a module (of what is in `scope`), and what else there touches the maps' values."""
 
-    def __init__(self, module: ModuleOp) -> None:
+    def __init__(self, module: ModuleOp, scope: Operation | None = None) -> None:
+        scope = module if scope is None else scope
         self._effects = EffectTable(module)
         self.by_op: dict[Operation, Addition] = {}
-        self.ops = list(module.walk())
-        for op in self.ops:
+        ops = list(scope.walk())
+        for op in ops:
             addition = self._addition(op)
             if addition is not None:
-                self.by_op[op] = addition
-                if addition.load is not None:
-                    self.by_op[addition.load] = addition
+                self.by_op |= dict.fromkeys((op, *addition.inner), addition)
         self._others: dict[str, list[tuple[Span, Operation]]] = {}
-        for op in self.ops:
+        for op in ops:
             for name, span in self._touches(op):
                 self._others.setdefault(name, []).append((span, op))
 
     def of(self, op: Operation) -> Addition | None:
-        """The addition that a `map.atomic`, `map.store` or `map.load` is, or is the first half of."""
+        """The addition that an operation is, or is a part of."""
         return self.by_op.get(op)
 
     def other_access(self, name: str, span: Span) -> Operation | None:
@@ -67,9 +67,18 @@ class Additions:
                 return op
         return None
 
+    def overlapping(self, addition: Addition) -> Operation | None:
+        """Another addition, to some but not all of the same bytes: one carries into the other."""
+        name, start, end = _map_of(addition.pointer), addition.off, addition.off + addition.width // 8
+        for other in self.by_op.values():
+            low, high = other.off, other.off + other.width // 8
+            if (low, high) != (start, end) and low < end and start < high and _map_of(other.pointer) == name:
+                return other.op
+        return None
+
     def _addition(self, op: Operation) -> Addition | None:
         if isinstance(op, map.AtomicOp) and op.op.data == "add" and op.res is None:
-            return Addition(op, None, op.value, op.off.data, width_of(op.arg), op.arg)
+            return Addition(op, (), op.value, op.off.data, width_of(op.arg), op.arg)
         if isinstance(op, map.StoreOp):
             return self._read_add_write(op)
         return None
@@ -77,28 +86,28 @@ class Additions:
     def _read_add_write(self, store: map.StoreOp) -> Addition | None:
         width = width_of(store.stored)
         stored = store.stored
-        chain: list[SSAValue] = [stored]
+        chain: list[Operation] = []
         if isinstance(stored.owner, arith.TruncIOp):
+            chain.append(stored.owner)
             stored = stored.owner.input
-            chain.append(stored)
         add = stored.owner
         if not isinstance(add, arith.AddiOp):
             return None
         for left, right in ((add.lhs, add.rhs), (add.rhs, add.lhs)):
-            inner = [left]
+            inner: list[Operation] = [add]
             if isinstance(left.owner, arith.ExtUIOp):
+                inner.append(left.owner)
                 left = left.owner.input
-                inner.append(left)
             load = left.owner
             if (
                 isinstance(load, map.LoadOp)
                 and load.value is store.value
                 and load.off == store.off
                 and width_of(load.res) == width
-                and all(len(users(value)) == 1 for value in (*chain, *inner))
+                and all(len(users(op.results[0])) == 1 for op in (*chain, *inner, load))
                 and self._undisturbed(load, store)
             ):
-                return Addition(store, load, store.value, store.off.data, width, right)
+                return Addition(store, (*chain, *inner, load), store.value, store.off.data, width, right)
         return None
 
     def _undisturbed(self, load: map.LoadOp, store: map.StoreOp) -> bool:

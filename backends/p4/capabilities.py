@@ -57,9 +57,13 @@ MapUse = Literal["table", "counters", "redirect"]
 
 @dataclass
 class P4Context:
-    """What `why_not` knows of a module; valid until the module is rewritten."""
+    """What `why_not` knows of a module; valid until the module is rewritten.
+
+    `scope` is the part of it whose accesses to maps count: all of it, unless the sharing of maps is settled already.
+    """
 
     module: ModuleOp
+    scope: Operation | None = None
     max_parsed: int = MAX_PARSED
     maps: dict[str, DeclOp] = field(init=False)
     additions: Additions = field(init=False)
@@ -67,7 +71,7 @@ class P4Context:
 
     def __post_init__(self) -> None:
         self.maps = {op.sym_name.data: op for op in self.module.walk() if isinstance(op, DeclOp)}
-        self.additions = Additions(self.module)
+        self.additions = Additions(self.module, self.scope)
 
     def facts(self, op: Operation) -> FuncFacts:
         """The facts of the function that an operation is in."""
@@ -99,7 +103,7 @@ def map_uses(ops: Iterable[Operation], context: P4Context) -> dict[str, set[MapU
     uses: dict[str, set[MapUse]] = {}
     for op in ops:
         if isinstance(op, map.LoadOp | map.StoreOp | map.AtomicOp):
-            use: MapUse = "counters" if context.additions.of(op) else "table"
+            use: MapUse = "counters" if context.additions.of(op) is not None else "table"
             uses.setdefault(map_name(op.value), set()).add(use)
         elif isinstance(op, map.HitOp) and context.maps[map_name(op.value)].type.data not in COUNTER_TYPES:
             uses.setdefault(map_name(op.value), set()).add("table")
@@ -291,6 +295,8 @@ def _add(op: Operation, context: P4Context) -> str | None:
     other = context.additions.other_access(name, (addition.off, addition.off + addition.width // 8))
     if other is not None:
         return f"map {name} is more than counters: {other.name} touches the same bytes"
+    if context.additions.overlapping(addition) is not None:
+        return f"numbers of different widths that overlap are added to in map {name}"
     return None
 
 
@@ -316,9 +322,12 @@ def _redirect(op: Operation, context: P4Context) -> str | None:
 
 def _ld_sym(op: Operation, context: P4Context) -> str | None:
     assert isinstance(op, ebpf.LdSymOp)
-    if not isinstance(op.res.type, ValueType) or map_name(op.res) in context.maps:
+    if not isinstance(op.res.type, ValueType):
         return None
-    return "it is a kernel symbol"
+    name = op.symbol_prop("sym")
+    if name not in context.maps or name == ".kconfig":
+        return "only the kernel knows its value"
+    return None
 
 
 # -- calls and control ---------------------------------------------------------------------------------------------
