@@ -26,6 +26,7 @@ from fsir.dialects.ebpf import (
     LdxOp,
     MovRIOp,
     MovRROp,
+    StOp,
     StxOp,
     reg_index,
 )
@@ -75,8 +76,9 @@ class _Tracker:
         if isinstance(op, _CLOBBERING):
             for register in range(6):
                 state.pop(register, None)
-        if isinstance(op, StxOp) and self.is_spill(op):
-            state[op.off.data] = (None, self.key_of(op.value, state))
+        if isinstance(op, StxOp | StOp) and self.is_spill(op):
+            key = self.key_of(op.value, state) if isinstance(op, StxOp) else next(self.fresh)
+            state[op.off.data] = (None, key)
             return
         if not op.results or isinstance(op, FpOp):
             return
@@ -114,5 +116,5 @@ class _Tracker:
                 self.define(value, held[1], state)
         return held[1]
 
-    def is_spill(self, op: LdxOp | StxOp) -> bool:
+    def is_spill(self, op: LdxOp | StxOp | StOp) -> bool:
         return isinstance(op.base.owner, FpOp) and op.row.width == 64 and op.off.data < self.spills_below
