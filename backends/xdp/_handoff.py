@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import cf
 from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr, SymbolRefAttr, i1, i8, i16, i32, i64
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
-from fsir.backends.handoff import FIXED, MAGIC, TRAILER, VERSION, Layout
+from fsir.backends.handoff import (
+    FINISHED_ABORTED,
+    FINISHED_PASS,
+    FINISHED_REDIRECT,
+    FIXED,
+    MAGIC,
+    TRAILER,
+    VERSION,
+    Layout,
+)
 from fsir.dialects import map as maps
 from fsir.dialects import packet
-from fsir.dialects.ebpf import FuncOp, int_attr
+from fsir.dialects.ebpf import FuncOp, insn, int_attr
 from fsir.dialects.packet import EndType, MetaType, PtrType
 from fsir.dialects.placement import AcceptOp, CarriedOp, EdgeOp, HandoffOp, PartOp, ResumeOp
 from fsir.driver.diagnostics import fail
@@ -22,6 +31,7 @@ SOCKETS = "fs_xsks"
 QUEUES = 64
 RX_QUEUE = 16  # offsetof(struct xdp_md, rx_queue_index)
 NOT_STARTED = 0xFFFFFFFF
+REDIRECT = 23  # bpf_redirect
 VERDICTS = {"aborted": 0, "drop": 1, "pass": 2}
 
 
@@ -181,7 +191,8 @@ def _split_after(op: Operation) -> tuple[Block, Block]:
 
 
 def _lower_resume(op: ResumeOp) -> None:
-    """Where the header says to go on; a packet without a header was not started."""
+    """Where the header says to go on; a packet without a header was not started. Of a program that has ended on the
+    NIC, the verdict is carried out."""
     block, rest = _split_after(op)
     number = rest.insert_arg(i32, 0)
     number.name_hint = op.res.name_hint or "resume"
@@ -201,8 +212,42 @@ def _lower_resume(op: ResumeOp) -> None:
     right = checked.add(compare("eq", version, checked.number(VERSION, i8)))
     checked.branch(right, taken.block, rest, [none])
     resume = taken.add(extend(taken.take(packet.LoadOp, [data], i16, off=4), i32))
+    for number_of, finish in _FINISHES.items():
+        ended = taken.go_on(taken.block)
+        following = taken.go_on(ended.block)
+        this = taken.add(compare("eq", resume, taken.number(number_of, i32)))
+        taken.branch(this, ended.block, following.block)
+        finish(ended, op.ctx, data, end)
+        taken = following
     taken.end(cf.BranchOp.create(operands=[resume], successors=[rest]))
     op.erase()
+
+
+def _finish_with(verdict: str) -> Callable[[_Writer, SSAValue, SSAValue, SSAValue], None]:
+    def finish(writer: _Writer, ctx: SSAValue, data: SSAValue, end: SSAValue) -> None:
+        writer.take(packet.AdjustHeadOp, [ctx, writer.number(FIXED.size)], i64)
+        writer.end(packet.VerdictOp.create(operands=[writer.number(VERDICTS[verdict])]))
+
+    return finish
+
+
+def _finish_redirect(writer: _Writer, ctx: SSAValue, data: SSAValue, end: SSAValue) -> None:
+    layout = Layout(FINISHED_REDIRECT, (32,))
+    there = writer.go_on(writer.block)
+    short = writer.go_on(there.block)
+    writer.branch(writer.take(packet.GuardOp, [data, end], i1, size=layout.size), there.block, short.block)
+    short.end(packet.VerdictOp.create(operands=[short.number(VERDICTS["aborted"])]))
+    interface = there.add(extend(there.take(packet.LoadOp, [data], i32, off=layout.offsets[0])))
+    there.take(packet.AdjustHeadOp, [ctx, there.number(layout.size)], i64)
+    result = there.add(insn("call", [interface, there.number(0)], i64, helper=REDIRECT))
+    there.end(packet.VerdictOp.create(operands=[result]))
+
+
+_FINISHES = {
+    FINISHED_PASS: _finish_with("pass"),
+    FINISHED_ABORTED: _finish_with("aborted"),
+    FINISHED_REDIRECT: _finish_redirect,
+}
 
 
 def _lower_accept(op: AcceptOp, edge: _Edge) -> None:

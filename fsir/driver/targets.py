@@ -40,7 +40,7 @@ TARGETS: dict[str, TargetEntry] = {
     "report": TargetEntry(
         "fsir.report.emit:emit", "what is in it, or what it does: report{kind=contents|access format=text|json}"
     ),
-    "bundle": TargetEntry("fsir.backends.bundle:emit", "a directory: every part, manifest.json, placement.mlir"),
+    "bundle": TargetEntry("fsir.bundle.emit:emit", "a directory: every part, manifest.json, placement.mlir"),
 }
 
 

@@ -49,6 +49,7 @@ class Assembler:
 
     def run(self, cuts: list[list[PartCuts]]) -> None:
         """Build the parts; `cuts` by program and target."""
+        self.module.attributes["placement.decision"] = self._summary()
         programs = [placed.program.func for placed in self.decision.placed]
         for placed, parts in zip(self.decision.placed, cuts, strict=True):
             self._program(placed, parts)
@@ -72,11 +73,12 @@ class Assembler:
                 self.edges.append(_Edge(points[t][block], t, where))
         for t, part in enumerate(parts):
             enters = list(points[t - 1].values()) if t else []
-            if t and not enters:
+            if t and not enters and not self._finishes(t):
                 continue
             split = Split(
                 self.targets[t].part,
                 starts=t == 0,
+                resumes=t > 0,
                 leaves={block: (self.targets[t + 1].part, point) for block, point in points[t].items()},
                 enters=enters,
             )
@@ -86,6 +88,10 @@ class Assembler:
             arriving = sum(placed.plan.visits[t - 1].get(n, 0.0) for n in placed.plan.hands[t - 1]) if t else 1.0
             content.packets += arriving
             content.reasons |= dict.fromkeys(self._reasons(placed, t))
+
+    def _finishes(self, t: int) -> bool:
+        """Whether a target has to carry out verdicts of the one before (a NIC's, see backends/handoff.py)."""
+        return self.targets[t - 1].kind == "p4" and self.targets[t].kind == "xdp"
 
     def _point(self, crossing: Crossing) -> ResumePoint:
         number = self._next
@@ -129,6 +135,27 @@ class Assembler:
         for name, func in common.items():
             if name not in needed:
                 self.module.body.block.erase_op(func, safe_erase=False)
+
+    def _summary(self) -> DictionaryAttr:
+        """What was decided, and what it was compared with."""
+        decision = self.decision
+        alternatives = [
+            DictionaryAttr(
+                {"target": StringAttr(a.target.name)}
+                | ({"why_not": StringAttr(a.why_not)} if a.why_not else {"ns_per_packet": StringAttr(f"{a.load:.1f}")})
+            )
+            for a in decision.alternatives
+        ]
+        return DictionaryAttr(
+            {
+                "objective": StringAttr(decision.objective),
+                "ns_per_packet": StringAttr(f"{decision.cost:.1f}"),
+                "bound": StringAttr(f"{decision.bound:.1f}"),
+                "exact": StringAttr("yes" if decision.exact else "no"),
+                "frequencies": StringAttr("static estimate"),
+                "alternatives": ArrayAttr(alternatives),
+            }
+        )
 
     # --- operations --------------------------------------------------------------------------------------------------
 

@@ -77,6 +77,15 @@ class Placed:
         return {n for n in self.plan.visits[target] if n not in self.plan.hands[target]}
 
 
+@dataclass(frozen=True)
+class Alternative:
+    """All of a program on one target: nanoseconds per packet there, or why that is impossible."""
+
+    target: Target
+    load: float
+    why_not: str | None
+
+
 @dataclass
 class Decision:
     """The placement of all programs. `exact` is false where the search was cut short; `bound` is a lower bound of the
@@ -89,6 +98,8 @@ class Decision:
     bound: float
     shared_reasons: list[str] = field(default_factory=list)
     """Conflicts between accesses of maps that kept pieces together."""
+
+    alternatives: list[Alternative] = field(default_factory=list)
 
     @property
     def cost(self) -> float:
@@ -150,6 +161,18 @@ class Chooser:
                     continue
                 heapq.heappush(queue, (cost, next(order), more, plans))
         return self._together(programs, bound, list(reasons))
+
+    def alternatives(self, programs: Sequence[Program]) -> list[Alternative]:
+        """What it would be to run everything on one target."""
+        found = []
+        for t, target in enumerate(self.targets):
+            reasons = [str(r) for p in programs for piece in p.why_not for r in piece[t]]
+            load = target.costs["arrival"] if t == 0 else self.targets[t - 1].send + target.receive
+            for program in programs:
+                for number in range(len(program.graph.pieces)):
+                    load += program.run[number][t] * program.graph.arrivals(number)
+            found.append(Alternative(target, load, reasons[0] if reasons else None))
+        return found
 
     def _together(self, programs: Sequence[Program], bound: float, reasons: list[str]) -> Decision:
         """Everything that touches maps on one target: legal, and perhaps not the best."""

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
-from fsir.dialects import ebpf
+from fsir.backends.p4.capabilities import P4Context, why_not
+from fsir.dialects import ebpf, packet
 from fsir.driver.diagnostics import place_of
 from fsir.interp.helpers import HELPERS
 from fsir.placement.access import ANY_MAP, Kind, MapAccesses
 from fsir.placement.graph import Piece
-from fsir.placement.loops import Unbounded, work_of
+from fsir.placement.loops import Unbounded, evaluate, work_of
 from fsir.placement.symbols import Symbols
 from fsir.placement.targets import Target
 
+XDP_PASS = 2
 Rule = Callable[["Rules", Operation, Target], str | None]
 
 
@@ -35,10 +38,11 @@ class Reason:
 
 
 class Rules:
-    """The judgements of one module."""
+    """The judgements of one module; valid until it is changed."""
 
-    def __init__(self, accesses: MapAccesses, symbols: Symbols, functions: Mapping[str, ebpf.FuncOp]) -> None:
-        self.accesses, self.symbols, self.functions = accesses, symbols, functions
+    def __init__(self, module: ModuleOp, accesses: MapAccesses, functions: Mapping[str, ebpf.FuncOp]) -> None:
+        self.accesses, self.symbols, self.functions = accesses, Symbols(module), functions
+        self.p4 = P4Context(module)
         self._functions: dict[tuple[str, str], list[Reason]] = {}
 
     def reasons(self, piece: Piece, func: ebpf.FuncOp, target: Target) -> list[Reason]:
@@ -158,9 +162,9 @@ def _touched(rules: Rules, op: Operation) -> Iterable[tuple[str, Kind]]:
 
 
 def _p4(rules: Rules, op: Operation, target: Target) -> str | None:
-    from fsir.placement.feasible_p4 import why_not
-
-    return why_not(rules.accesses, op)
+    if isinstance(op, packet.VerdictOp) and evaluate(op.value, {}) == XDP_PASS:
+        return "the packet goes on in the kernel"
+    return why_not(op, rules.p4)
 
 
 _RULES: dict[str, Rule] = {"xdp": _xdp, "af-xdp": _user, "p4": _p4}

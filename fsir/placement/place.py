@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, Operation
+from xdsl.ir import Block
 
 from fsir.analysis.effects import EffectTable
 from fsir.backends.handoff import Layout
@@ -22,7 +22,7 @@ from fsir.placement.decide import OBJECTIVES, Chooser, Decision, NoPlacement, Pr
 from fsir.placement.feasible import Rules
 from fsir.placement.graph import FlowGraph
 from fsir.placement.prepare import copy_joins, separate_verdicts, split_where
-from fsir.placement.symbols import LEVELS, Symbols
+from fsir.placement.symbols import LEVELS
 from fsir.placement.targets import Target, load_all
 
 
@@ -45,12 +45,14 @@ def place(module: ModuleOp, options: Options) -> Decision:
     wanted = {func: _blocks_at(func, options.cut_at) for func in programs}
     if options.cut_at and not any(wanted.values()):
         fail(programs[0], f"cut-at={','.join(options.cut_at)}: there is no such line or block in a program")
-    symbols = Symbols(module)
-    rules = Rules(MapAccesses(module, functions.values()), symbols, functions)
     for func in programs:
-        _prepare(func, rules, targets, wanted[func])
+        _prepare(func, targets)
+    rules = Rules(module, MapAccesses(module, functions.values()), functions)
+    for func in programs:
+        _split_blocks(func, rules, targets)
+        wanted[func].intersection_update(func.body.blocks)
     accesses = MapAccesses(module, functions.values())
-    rules = Rules(accesses, symbols, functions)
+    rules = Rules(module, accesses, functions)
     costs = Costs(accesses.declarations, functions)
     chooser = Chooser(targets, rules, costs, accesses, options.objective)
     effects = EffectTable(module)
@@ -59,6 +61,7 @@ def place(module: ModuleOp, options: Options) -> Decision:
         for func in programs
     ]
     decision, cuts = _decide(chooser, examined)
+    decision.alternatives = chooser.alternatives(examined)
     Assembler(module, decision, options.on_failure).run(cuts)
     return decision
 
@@ -82,17 +85,20 @@ def _programs(module: ModuleOp) -> list[FuncOp]:
     return found
 
 
-def _prepare(func: FuncOp, rules: Rules, targets: list[Target], cuts: set[Block]) -> None:
+def _prepare(func: FuncOp, targets: list[Target]) -> None:
     if any(target.kind == "p4" for target in targets):
         copy_joins(func)
     separate_verdicts(func)
-    first = targets[:-1]
 
-    def stops(op: Operation) -> frozenset[str]:
-        return frozenset(target.name for target in first if rules.stops(op, target))
 
-    split_where(func, stops)
-    cuts.intersection_update(func.body.blocks)
+def _split_blocks(func: FuncOp, rules: Rules, targets: list[Target]) -> None:
+    """Make cuts possible wherever a target but the last has to stop."""
+    stops = {
+        op: frozenset(target.name for target in targets[:-1] if rules.stops(op, target))
+        for block in func.body.blocks
+        for op in block.ops
+    }
+    split_where(func, stops.__getitem__)
 
 
 def _blocks_at(func: FuncOp, places: Iterable[str]) -> set[Block]:

@@ -40,10 +40,12 @@ class ResumePoint:
 @dataclass
 class Split:
     """What one part's copy of a function does besides running: `leaves` by the block in front of which it hands over,
-    `enters` the resume points where it takes over. `starts` says whether packets begin there."""
+    `enters` the resume points where it takes over. `starts` says whether packets begin there, `resumes` whether they
+    come from another part."""
 
     part: str
     starts: bool
+    resumes: bool
     leaves: dict[Block, tuple[str, ResumePoint]] = field(default_factory=dict)
     enters: list[ResumePoint] = field(default_factory=list)
 
@@ -71,11 +73,11 @@ def build(func: FuncOp, split: Split, live_in: Mapping[Block, Set[SSAValue]]) ->
     """The copy of `func` for one part. `live_in` holds, for the blocks that control comes to in this part, what is
     live on entry, the block's own arguments aside."""
     copy = _Copy(func)
-    if split.leaves or split.enters:  # the original code is not what this does
+    if split.leaves or split.resumes:  # the original code is not what this does
         copy.func.properties.pop("original", None)
     for block, (to, point) in split.leaves.items():
         _leave(copy, block, to, point)
-    if split.enters:
+    if split.resumes:
         _enter(copy, split, live_in)
     erase_unreachable(copy.region)
     simplify_block_args(copy.region)
@@ -181,6 +183,8 @@ def _dispatch(
     entry.add_op(resume)
     block = entry
     after = entry
+    if not landing:
+        entry.add_op(cf.BranchOp.create(successors=[_abort(copy, entry)]))
     for position, (number, target) in enumerate(landing):
         if position == len(landing) - 1 and start is None:
             otherwise = _abort(copy, after)
