@@ -13,6 +13,7 @@ from fsir import isa
 from fsir.dialects.ebpf import FuncOp, int_attr
 from fsir.dialects.map import DeclOp
 from fsir.dialects.object import SectionOp, SymbolOp
+from fsir.driver.diagnostics import Place, warning
 from fsir.object.btf import Btf, Kind, load_btf
 from fsir.object.btf_ext import BtfExt, load_btf_ext
 from fsir.object.code import UNDEFINED, Code, Ref
@@ -31,7 +32,7 @@ from fsir.object.elf import (
     read_elf,
 )
 from fsir.object.lift import lift
-from fsir.object.mapdefs import MapDef, read_map_defs
+from fsir.object.mapdefs import MapDef, lacks_description, read_map_defs
 from fsir.object.sections import program_type
 
 _LABEL = re.compile(r"\.?L")  # clang's block labels, kept as symbols by old versions
@@ -66,6 +67,9 @@ class _Importer:
         self.taken: set[str] = set()
         self.section_names = [self.unique(s.name) if i else "" for i, s in enumerate(obj.sections)]
         self.maps = read_map_defs(obj, self.btf)
+        if lacks_description(obj, self.btf):
+            place = Place(obj.filename, detail=".maps+0x0")
+            warning(place, "the maps here are described by BTF, which is missing; rebuild with 'clang -g'")
         self.map_names: dict[tuple[int, int], str] = {}
         self.functions: dict[int, list[_Function]] = {}
         self.at: dict[tuple[int, int], str] = {}  # (section, offset) -> function name

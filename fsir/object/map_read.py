@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from fsir.object.btf import VAR_STATIC, Btf, Kind
+from fsir.object.btf import VAR_EXTERN, VAR_STATIC, Btf, Kind, Member
 from fsir.object.elf import SHT_NOBITS, SHT_PROGBITS, STT_FUNC, STT_SECTION, ElfObject, Symbol
 from fsir.object.errors import ObjectError
 from fsir.object.map_model import (
@@ -31,6 +31,12 @@ def read_map_defs(obj: ElfObject, btf: Btf | None) -> list[MapDef]:
     return [*_legacy_maps(obj, btf), *_btf_maps(obj, btf), *_internal_maps(obj, btf)]
 
 
+def lacks_description(obj: ElfObject, btf: Btf | None) -> bool:
+    """Are there maps in ``.maps`` without BTF to say what they are? They read as none, and nothing loads them."""
+    section = obj.section_by_name(".maps")
+    return section is not None and len(section) > 0 and (btf is None or btf.find(Kind.DATASEC, ".maps") is None)
+
+
 def is_legacy_section(name: str) -> bool:
     """Does a section of that name hold legacy definitions?"""
     return name == "maps" or name.startswith("maps/")
@@ -45,15 +51,18 @@ def _btf_maps(obj: ElfObject, btf: Btf | None) -> list[MapDef]:
         return []
     datasec = None if btf is None else btf.find(Kind.DATASEC, ".maps")
     if btf is None or datasec is None:
-        raise obj.error("maps here are described by BTF, which is missing; rebuild with 'clang -g'", index)
+        return []
     places = {s.name: s for _, s in obj.symbols_in(index) if s.type != STT_SECTION}
     maps = []
     for var in btf.vars(datasec):
         symbol = places.get(var.name)
+        if symbol is None and btf.kind(var.type_id) is Kind.VAR and btf.types[var.type_id].tail[0][0] == VAR_EXTERN:
+            continue  # defined in another object, to be linked with this one
         if symbol is None:
             raise obj.error(f"map '{var.name}' has no symbol; rebuild with 'clang -g'", index, var.offset)
         size = max(var.size, symbol.size)
-        new = _DefinitionReader(obj, btf, var.name).read(btf.target(var.type_id))
+        reader = _DefinitionReader(obj, btf, var.name, bytes(obj.sections[index].data[symbol.value :]))
+        new = reader.read(btf.target(var.type_id))
         new.offset, new.size = symbol.value, size
         values_at = _values_offset(btf, btf.target(var.type_id))
         new.values = [
@@ -88,10 +97,11 @@ def _symbol_at(obj: ElfObject, section: int, offset: int) -> Symbol | None:
 
 
 class _DefinitionReader:
-    """Reads the struct type that is one map's definition. The table ``fields`` says what each member is."""
+    """Reads the struct type that is one map's definition. The table ``fields`` says what each member is; ``content`` is
+    the variable's, for members that are plain integers (as before Linux 5.3)."""
 
-    def __init__(self, obj: ElfObject, btf: Btf, name: str) -> None:
-        self.obj, self.btf = obj, btf
+    def __init__(self, obj: ElfObject, btf: Btf, name: str, content: bytes = b"") -> None:
+        self.obj, self.btf, self.content = obj, btf, content
         self.new = MapDef(name)
         self.fields = {
             "type": self.number, "max_entries": self.number, "map_flags": self.number,
@@ -111,7 +121,10 @@ class _DefinitionReader:
             if take is None:
                 known = ", ".join(self.fields)
                 raise self.fail(f"unknown member '{member.name}'; members may be {known}")
-            take(member.name, member.type_id)
+            if take == self.number and self.btf.kind(self.btf.resolve(member.type_id)) is Kind.INT:
+                self.plain_number(member)
+            else:
+                take(member.name, member.type_id)
         return self.new
 
     def pointee(self, name: str, type_id: int) -> int:
@@ -129,7 +142,13 @@ class _DefinitionReader:
             value = (low & 0xFFFFFFFF) | (high[0] if high else 0) << 32
         else:
             value = btf.array(self.pointee(name, type_id))[1]
-        setattr(self.new, "flags" if name == "map_flags" else name, value)
+        setattr(self.new, _FIELDS.get(name, name), value)
+
+    def plain_number(self, member: Member) -> None:
+        """An integer that the definition's content holds."""
+        at = member.bit_offset // 8
+        data = self.content[at : at + self.btf.sizeof(member.type_id)]
+        setattr(self.new, _FIELDS.get(member.name, member.name), int.from_bytes(data, "little"))
 
     def layout(self, name: str, type_id: int) -> None:
         """``__type``: a pointer to the key's or the value's type."""
@@ -146,6 +165,10 @@ class _DefinitionReader:
             self.new.inner = _DefinitionReader(self.obj, self.btf, f"{self.new.name}.inner").read(target)
         elif self.btf.kind(target) is not Kind.FUNC_PROTO:
             raise self.fail("'values' holds neither programs nor (one level of) maps")
+
+
+_FIELDS = {"map_flags": "flags"}
+"""Members of definitions that `MapDef` has under another name."""
 
 
 # --- maps ------------------------------------------------------------------------------------------------

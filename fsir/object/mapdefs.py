@@ -11,9 +11,9 @@ from fsir.object.map_model import (
     MapDef,
     map_type_name,
 )
-from fsir.object.map_read import kconfig_layout, read_map_defs
+from fsir.object.map_read import kconfig_layout, lacks_description, read_map_defs
 
 __all__ = [
     "BPF_F_MMAPABLE", "BPF_F_RDONLY_PROG", "MAPS_OF_MAPS", "MAP_TYPES", "PIN_BY_NAME", "PIN_NONE", "MapDef",
-    "add_btf_map", "kconfig_layout", "map_type_name", "modernise_maps", "read_map_defs",
+    "add_btf_map", "kconfig_layout", "lacks_description", "map_type_name", "modernise_maps", "read_map_defs",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ from fsir.object.mapdefs import (
     MapDef,
     add_btf_map,
     kconfig_layout,
+    lacks_description,
     modernise_maps,
     read_map_defs,
 )
@@ -134,6 +135,27 @@ def test_btf_maps() -> None:
         symbol = obj.symbol_by_name(name)
         assert m.internal or symbol is not None
         assert m.internal or (symbol and (symbol.value, symbol.size) == (m.offset, m.size))
+
+
+ODD = """
+struct { u32 type, map_flags; u32 *key; u64 *value; } plain SEC(".maps") = { .type = 24, .map_flags = 1 };
+extern struct { __uint(type, 1); __type(key, u32); __type(value, u64); __uint(max_entries, 4); } far SEC(".maps");
+SEC("xdp") int prog(struct xdp_md *ctx) { u32 k = 0; return lookup(&plain, &k) || lookup(&far, &k); }
+"""
+
+
+def test_numbers_as_plain_integers_and_maps_of_other_objects() -> None:
+    _, _, maps = opened(ODD, "-g")
+    assert {name: shape(m) for name, m in maps.items()} == {
+        "plain": ("sk_storage", 4, 8, 0, 1, 0, None, 0, [], None),
+    }
+
+
+def test_maps_without_btf_are_none() -> None:
+    obj, btf, maps = opened(BTF_MAPS)
+    assert lacks_description(obj, btf)
+    assert all(m.internal for m in maps.values())
+    assert not lacks_description(*opened(BTF_MAPS, "-g")[:2])
 
 
 def test_internal_maps() -> None:

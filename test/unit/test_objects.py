@@ -16,6 +16,7 @@ from fsir.analysis.verify import verify_module
 from fsir.analysis.verify_allocated import verify_allocated
 from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
+from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.object.elf import ElfObject, read_elf, write_elf
 from fsir.object.errors import ObjectError
 from fsir.object.exporter import export_object
@@ -92,8 +93,15 @@ def test_examples_come_out_as_they_went_in(path: Path) -> None:
 @pytest.mark.parametrize("level", ["-O1", "-O2", "-Os"])
 @pytest.mark.parametrize("debug", [[], ["-g"]], ids=["plain", "debug"])
 def test_compiled_objects_come_out_as_they_went_in(cpu: str, level: str, debug: list[str]) -> None:
-    source = SOURCE if debug else SOURCE.replace('SEC(".maps")', 'SEC("other")')
-    check_identity(compile_c(source, level, f"-mcpu={cpu}", *debug), "source.o")
+    check_identity(compile_c(SOURCE, level, f"-mcpu={cpu}", *debug), "source.o")
+
+
+def test_maps_that_nothing_describes_are_warned_of() -> None:
+    with collecting(Diagnostics()) as messages:
+        import_object(compile_c(SOURCE, "-O2"), "source.o")
+    assert [str(message) for message in messages.emitted] == [
+        "source.o:.maps+0x0: warning: the maps here are described by BTF, which is missing; rebuild with 'clang -g'"
+    ]
 
 
 def test_functions_of_every_kind_are_found() -> None:
