@@ -242,11 +242,6 @@ def test_too_short_a_definition_is_an_error() -> None:
         read_map_defs(legacy_object(20, 12), None)
 
 
-def test_maps_without_btf_say_what_to_do() -> None:
-    with pytest.raises(ObjectError, match=r"in\.o:\.maps: error: .* rebuild with 'clang -g'"):
-        again(compile_c(BTF_MAPS))
-
-
 def test_unknown_members_are_named() -> None:
     body = """
     struct { __uint(type, 2); __uint(max_entires, 2); } wrong SEC(".maps");
