@@ -66,3 +66,27 @@ def _roots(op: Operation) -> Iterator[SSAValue]:
                 yield value
     elif isinstance(op, _PASSED_ON):
         yield from op.operands
+
+
+def compared_values(region: Region) -> set[SSAValue]:
+    """The values that some comparison bounds, themselves or by way of an extension or a cast."""
+    found: set[SSAValue] = set()
+    work = [
+        value
+        for block in region.blocks
+        for op in block.ops
+        if isinstance(op, arith.CmpiOp | ebpf.JccRROp | ebpf.JccRIOp)
+        for value in op.operands
+    ]
+    while work:
+        value = work.pop()
+        if value in found:
+            continue
+        found.add(value)
+        if isinstance(value.owner, _SAME_WORD):
+            work += value.owner.operands
+        work += [use.operation.results[0] for use in value.uses if isinstance(use.operation, _SAME_WORD)]
+    return found
+
+
+_SAME_WORD = (arith.ExtUIOp, arith.ExtSIOp, arith.TruncIOp, ebpf.CastOp, ebpf.MovRROp)

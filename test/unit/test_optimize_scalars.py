@@ -14,7 +14,13 @@ from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.codegen_link import Link
 from fsir.interp.machine import Machine
 
-PIPELINES = ("eliminate-dead-code", "fold-constants", "fold-constants,eliminate-dead-code")
+PIPELINES = (
+    "eliminate-dead-code",
+    "fold-constants",
+    "fold-constants,eliminate-dead-code",
+    "value-numbering",
+    "fold-constants,value-numbering,fold-constants,eliminate-dead-code",
+)
 
 
 def results(module: ModuleOp, inputs: list[tuple[int, ...]]) -> list[int]:

@@ -1,0 +1,161 @@
+"""`value-numbering`: compute nothing twice, and test nothing that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects import arith, cf
+from xdsl.dialects.builtin import IntegerType, ModuleOp, i1
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from fsir.analysis.address_inputs import address_inputs, compared_values
+from fsir.analysis.block_args import simplify_block_args
+from fsir.analysis.cfg import erase_unreachable, successor_operands
+from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.effects import EffectTable
+from fsir.analysis.facts import BranchFacts
+from fsir.analysis.memory_versions import MemoryVersions
+from fsir.dialects import ebpf, map, packet
+from fsir.dialects.ebpf import FuncOp
+from fsir.passes._rewrite import constant, raised_functions, replace
+
+
+@dataclass(frozen=True)
+class ValueNumberingPass(ModulePass):
+    """Use the first of several equal computations, and decide conditions that an earlier branch has decided.
+
+    Works over the dominator tree. Loads are equal when nothing between them, on any path, may write what they read;
+    `packet.data` and its like when nothing between them may resize the packet. A condition is decided when the same,
+    its opposite, or a stronger one (a guard of more bytes of the same address, a narrower range) was branched on.
+
+    What the verifier needs stays apart: lookups are never merged, comparisons are not kept in registers, and arithmetic
+    on which an address depends is not replaced by a result from before a comparison that may bound it.
+    """
+
+    name = "value-numbering"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        effects = EffectTable(op)
+        for func in raised_functions(op):
+            if _Numbering(func, effects).run():
+                erase_unreachable(func.body)
+                simplify_block_args(func.body)
+
+
+_LOADS = (
+    packet.DataOp,
+    packet.EndOp,
+    packet.MetaOp,
+    packet.CtxLoadOp,
+    packet.LoadOp,
+    map.LoadOp,
+    ebpf.LdxOp,
+)
+_CONDITIONS = (arith.CmpiOp, packet.GuardOp, map.HitOp)
+_COMMUTATIVE = frozenset(
+    {f"arith.{name}" for name in ("addi", "muli", "andi", "ori", "xori")}
+    | {f"ebpf.{name}{width}" for name in ("add", "mul", "and", "or", "xor") for width in ("", "32")}
+)
+_NAMES = frozenset({"field", "unused"})
+"""Properties without meaning."""
+
+
+class _Numbering:
+    def __init__(self, func: FuncOp, effects: EffectTable) -> None:
+        self.func, self.effects = func, effects
+        self.tree = DominatorTree(func.body)
+        self.versions = MemoryVersions(self.tree, effects)
+        self.addresses = address_inputs(func.body)
+        self.compared = compared_values(func.body)
+        self.facts = BranchFacts()
+        self.leaders: dict[object, SSAValue] = {}
+        self.decided = False
+
+    def run(self) -> bool:
+        """Number all values. Gives whether a branch was decided."""
+        work: list[tuple[Block, list[tuple[object, SSAValue | None]] | None]] = [(self.func.entry, None)]
+        while work:
+            block, added = work.pop()
+            if added is None:
+                added = []
+                work.append((block, added))
+                self.facts.enter()
+                self.learn(block)
+                self.number(block, added)
+                work += [(child, None) for child in reversed(self.tree.children(block))]
+                continue
+            self.facts.leave()
+            for key, old in reversed(added):
+                if old is None:
+                    del self.leaders[key]
+                else:
+                    self.leaders[key] = old
+        return self.decided
+
+    def learn(self, block: Block) -> None:
+        """Take note of the branch by which alone control comes to a block."""
+        before = self.tree.predecessors(block)
+        if len(before) != 1 or block is self.func.entry:
+            return
+        branch = before[0].last_op
+        if isinstance(branch, cf.ConditionalBranchOp) and branch.then_block is not branch.else_block:
+            self.facts.learn(branch.cond, branch.then_block is block)
+
+    def number(self, block: Block, added: list[tuple[object, SSAValue | None]]) -> None:
+        for op in list(block.ops):
+            if isinstance(op, cf.ConditionalBranchOp):
+                self.branch(op)
+                continue
+            if isinstance(op, _CONDITIONS):
+                holds = self.facts.decide(op)
+                if holds is not None:
+                    replace(op, [constant(int(holds), i1)])
+                continue
+            key = self.key(op)
+            if key is None:
+                continue
+            leader = self.leaders.get(key)
+            if leader is not None and self.may_stand_for(leader, op):
+                replace(op, [], leader)
+            else:
+                added.append((key, leader))
+                self.leaders[key] = op.results[0]
+
+    def branch(self, op: cf.ConditionalBranchOp) -> None:
+        """Make a branch whose condition is known a jump."""
+        holds = self.facts.known(op.cond)
+        if holds is None:
+            return
+        index = 0 if holds else 1
+        values = list(successor_operands(op, index))
+        replace(op, [cf.BranchOp.create(operands=values, successors=[op.successors[index]])])
+        self.decided = True
+
+    def key(self, op: Operation) -> object:
+        """What the values of equal computations have in common; None for an operation that is left alone."""
+        if len(op.results) != 1 or isinstance(op, ebpf.UndefOp) or "core" in op.properties:
+            return None
+        effects = self.effects.of(op)
+        memory = None
+        if isinstance(op, _LOADS):
+            memory = self.versions.of(op)
+            if memory is None or not effects.removable:
+                return None
+        elif not effects.pure:
+            return None
+        operands: list[SSAValue] = list(op.operands)
+        if op.name in _COMMUTATIVE:
+            operands.sort(key=id)
+        properties = tuple((name, value) for name, value in sorted(op.properties.items()) if name not in _NAMES)
+        return op.name, op.results[0].type, tuple(operands), properties, memory
+
+    def may_stand_for(self, leader: SSAValue, op: Operation) -> bool:
+        """Whether the verifier knows as much about the leader as about the value it replaces."""
+        if leader.owner.parent is op.parent or isinstance(op, _LOADS):
+            return True
+        variable = isinstance(op, packet.AdvanceOp | ebpf.AluRROp) and not isinstance(op.results[0].type, IntegerType)
+        if not variable and op.results[0] not in self.addresses:
+            return True
+        return not any(value in self.compared for value in op.operands)

@@ -1,0 +1,156 @@
+// RUN: fs-opt %s -p value-numbering,eliminate-dead-code | filecheck %s
+
+map.decl @flows "hash" key 4 value 8 entries 16 flags 0
+
+// Equal computations and loads are one, also across blocks; the second guard asks for less than the first.
+// CHECK-LABEL: ebpf.func @redundant
+// CHECK-NEXT:    ^bb0(%ctx: !packet.ctx):
+// CHECK-NEXT:      %data = packet.data
+// CHECK-NEXT:      %end = packet.end
+// CHECK-NEXT:      %all = packet.guard %data[34]
+// CHECK-NEXT:      cf.cond_br %all, ^bb1, ^bb2
+// CHECK-NEXT:    ^bb1:
+// CHECK-NEXT:      %field = packet.load %data[12]
+// CHECK-NEXT:      cf.br ^bb3
+// CHECK:         ^bb3:
+// CHECK-NEXT:      %word = arith.extui %field
+// CHECK-NEXT:      %twice = arith.addi %word, %word
+// CHECK-NEXT:      packet.verdict %twice
+ebpf.func @redundant section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %all = packet.guard %data[34], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %all, ^bb1, ^bb2
+^bb1:
+  %field = packet.load %data[12] : !packet.ptr -> i16
+  %data_1 = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end_1 = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %some = packet.guard %data_1[14], %end_1 : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %some, ^bb3, ^bb2
+^bb2:
+  %drop = arith.constant 1 : i64
+  packet.verdict %drop : i64
+^bb3:
+  %field_1 = packet.load %data_1[12] {field = "eth.h_proto"} : !packet.ptr -> i16
+  %word = arith.extui %field : i16 to i64
+  %word_1 = arith.extui %field_1 : i16 to i64
+  %twice = arith.addi %word, %word_1 : i64
+  packet.verdict %twice : i64
+}
+
+// Loads with a store between them on one path; addresses with a resize between them; guards of more bytes.
+// CHECK-LABEL: ebpf.func @different
+// CHECK-COUNT-2:   packet.load
+// CHECK:           packet.guard %{{.*}}[20]
+// CHECK:           packet.adjust_head
+// CHECK:           packet.data
+// CHECK:           packet.end
+// CHECK:           packet.guard
+ebpf.func @different section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %all = packet.guard %data[14], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %all, ^bb1, ^bb4
+^bb1:
+  %before = packet.load %data[0] : !packet.ptr -> i64
+  %zero = arith.constant 0 : i64
+  %test = arith.cmpi eq, %before, %zero : i64
+  cf.cond_br %test, ^bb2, ^bb3
+^bb2:
+  packet.store %data[0], %zero : !packet.ptr, i64
+  cf.br ^bb3
+^bb3:
+  %after = packet.load %data[0] : !packet.ptr -> i64
+  %sum = arith.addi %before, %after : i64
+  %more = packet.guard %data[20], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %more, ^bb5, ^bb4
+^bb4:
+  %drop = arith.constant 1 : i64
+  packet.verdict %drop : i64
+^bb5:
+  %failed = packet.adjust_head %ctx, %sum : !packet.ctx, i64 -> i64
+  %data_1 = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end_1 = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %again = packet.guard %data_1[14], %end_1 : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %again, ^bb6, ^bb4
+^bb6:
+  packet.verdict %failed : i64
+}
+
+// What was branched on decides what follows from it: the same comparison, its opposite, a wider range.
+// CHECK-LABEL: ebpf.func @decided
+// CHECK:           cf.cond_br
+// CHECK-NOT:       cf.cond_br
+// CHECK:           packet.verdict %x
+ebpf.func @decided section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %x = arith.extui %queue : i32 to i64
+  %ten = arith.constant 10 : i64
+  %five = arith.constant 5 : i64
+  %small = arith.cmpi ult, %x, %five : i64
+  cf.cond_br %small, ^bb1, ^bb4
+^bb1:
+  %not_large = arith.cmpi ule, %x, %ten : i64
+  cf.cond_br %not_large, ^bb2, ^bb4
+^bb2:
+  %large = arith.cmpi uge, %x, %five : i64
+  cf.cond_br %large, ^bb4, ^bb3
+^bb3:
+  packet.verdict %x : i64
+^bb4:
+  packet.verdict %ten : i64
+}
+
+// Two lookups of a key are two lookups, and what they found is two values to test.
+// CHECK-LABEL: ebpf.func @lookups
+// CHECK-COUNT-2:   map.lookup
+// CHECK:           packet.verdict
+ebpf.func @lookups section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %key = arith.constant 5 : i32
+  %zero = arith.constant 0 : i64
+  %one = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %hit = map.hit %one : !map.value<@flows> -> i1
+  cf.cond_br %hit, ^bb2(%zero : i64), ^bb1
+^bb1:
+  %other = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %hit_1 = map.hit %other : !map.value<@flows> -> i1
+  cf.cond_br %hit_1, ^bb3, ^bb2(%zero : i64)
+^bb2(%x: i64):
+  packet.verdict %x : i64
+^bb3:
+  %count = map.load %other[0] : !map.value<@flows> -> i64
+  packet.verdict %count : i64
+}
+
+// An address is not computed from a length from before the test that bounds it.
+// CHECK-LABEL: ebpf.func @bound
+// CHECK:           arith.shli
+// CHECK:           arith.cmpi
+// CHECK:           arith.shli
+// CHECK:           packet.advance
+ebpf.func @bound section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %x = arith.extui %queue : i32 to i64
+  %two = arith.constant 2 : i64
+  %unbounded = arith.shli %x, %two : i64
+  %limit = arith.constant 15 : i64
+  %large = arith.cmpi ugt, %x, %limit : i64
+  cf.cond_br %large, ^bb1, ^bb2
+^bb1:
+  packet.verdict %unbounded : i64
+^bb2:
+  %bounded = arith.shli %x, %two : i64
+  %next = packet.advance %data, %bounded : !packet.ptr, i64 -> !packet.ptr
+  %fits = packet.guard %next[1], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %fits, ^bb3, ^bb1
+^bb3:
+  %first = packet.load %next[0] : !packet.ptr -> i64
+  packet.verdict %first : i64
+}
