@@ -20,6 +20,7 @@ from fsir.backends.p4 import bits as b
 from fsir.backends.p4.bits import Bits, Term
 from fsir.backends.p4.capabilities import P4Context, map_name, map_uses, why_not
 from fsir.backends.p4.conditions import TRUE, Condition, is_set, named
+from fsir.backends.p4.demand import Demand
 from fsir.backends.p4.facts import FuncFacts, width_of
 from fsir.backends.p4.layout import Layout, Survey
 from fsir.backends.p4.names import Names
@@ -93,6 +94,7 @@ class Evaluation:
         self.plan = plan
         self.field_names = names
         self.facts: FuncFacts = context.facts(func)
+        self.demand = Demand(func)
         self.uses = map_uses(func.walk(), context)
         loads = (op for op in func.walk() if isinstance(op, LoadOp) and context.additions.of(op) is None)
         self.loaded = {map_name(op.value) for op in loads}
@@ -313,8 +315,13 @@ class Evaluation:
         return name in self.loaded
 
     def members(self, decl: DeclOp, of: Literal["key_btf", "value_btf"]) -> list[tuple[str, int, int]]:
-        """The members (name, offset, size) of a map's key or value, where there is BTF."""
-        return members_of(self.data.btf, decl.int_prop(of), of.removesuffix("_btf"))
+        """The members (name, offset, size) of a map's key or value, where there is BTF; variables of global data."""
+        if decl.internal is None:
+            return members_of(self.data.btf, decl.int_prop(of), of.removesuffix("_btf"))
+        section = decl.section.data if decl.section is not None else decl.sym_name.data
+        numbers = {n for n, each in enumerate(self.data.sections, 1) if each.section.data == section}
+        found = [s for s in self.data.symbols if s.section.data in numbers and s.size.data]
+        return [(s.symbol.data, s.value.data, s.size.data) for s in found if s.symbol.data]
 
     def values_of(self, name: str) -> ValueLayout:
         """The fields of a map's value."""

@@ -58,12 +58,20 @@ def _and(e: Evaluation, left: Bits, right: Bits) -> Bits:
         return right.masked(left.value)
     if right.value is not None:
         return left.masked(right.value)
-    return left if left == right else e.compute(f"{left.text()} & {right.text()}", left.width)
+    if left == right:
+        return left
+    width = min(left.significant, right.significant)
+    result = e.compute(f"{left.extended(width).text()} & {right.extended(width).text()}", width)
+    return result.extended(left.width)
 
 
 def _or(e: Evaluation, left: Bits, right: Bits) -> Bits:
     merged = left.merged(right)
-    return merged if merged is not None else e.compute(f"{left.text()} | {right.text()}", left.width)
+    if merged is not None:
+        return merged
+    width = max(left.significant, right.significant)
+    result = e.compute(f"{left.extended(width).text()} | {right.extended(width).text()}", width)
+    return result.extended(left.width)
 
 
 def _xor(e: Evaluation, left: Bits, right: Bits) -> Bits:
@@ -126,6 +134,9 @@ BINARY: dict[str, Function] = {
     "mod": _remainder,
 }
 
+_NARROWABLE = frozenset({"add", "sub", "mul", "and", "or", "xor"})
+"""Operations whose low bits can be computed from the operands' low bits."""
+
 _ARITH: dict[type[Operation], str] = {
     arith.AddiOp: "add",
     arith.SubiOp: "sub",
@@ -171,8 +182,12 @@ def _binary(e: Evaluation, op: Operation) -> None:
     if width_of(op.results[0]) == 1 and type(op) in _LOGIC:
         e.set(op.results[0], _LOGIC[type(op)](e.condition(op.operands[0]), e.condition(op.operands[1])))
         return
+    name, width = _ARITH[type(op)], width_of(op.results[0])
     left, right = (e.bits(value) for value in op.operands)
-    e.set(op.results[0], BINARY[_ARITH[type(op)]](e, left, right))
+    if name in _NARROWABLE:
+        width = min(width, -(-e.demand.of(op.results[0]) // 8) * 8)
+        left, right = left.extended(width), right.extended(width)
+    e.set(op.results[0], BINARY[name](e, left, right) if width else b.constant(0, 1))
 
 
 @rule(arith.ExtUIOp, arith.TruncIOp, ebpf.CastOp)
