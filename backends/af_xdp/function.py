@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 from xdsl.ir import Block, Operation, SSAValue
 
 from fsir.analysis.cfg import successor_operands
+from fsir.analysis.dominance import DominatorTree
 from fsir.backends.af_xdp import ops_ebpf, ops_map, ops_packet, ops_placement, ops_scalar
 from fsir.backends.af_xdp.names import Names, hint_of
 from fsir.backends.af_xdp.writer import CONDITIONS, GOTOS, PURE, RULES, c_type, cut, operand, plus, width_of
@@ -235,7 +237,8 @@ class FunctionWriter:
 
     def write(self) -> str:
         """The definition of the function."""
-        order = self._reachable()
+        tree = DominatorTree(self.func.body)
+        order = [block for block in self.func.body.blocks if tree.is_reachable(block)]
         self._uses_frame = any(
             isinstance(op, ebpf.FpOp | ebpf.AllocaOp) for block in order for op in block.ops
         )
@@ -245,26 +248,17 @@ class FunctionWriter:
         for arg, name in zip(self.func.entry.args, params, strict=True):
             self._values[arg] = name
         self._name_blocks(order)
-        for index, block in enumerate(order):
+        following = dict(pairwise(order))
+        for block in tree.rpo:  # definitions before their uses, which the layout does not promise
             self._current = self._blocks[block] = _Lines()
-            self._block(block, order[index + 1] if index + 1 < len(order) else None)
+            self._line = 0
+            self._block(block, following.get(block))
         return self._text(order, params)
 
     def prototype(self) -> str:
         """The declaration of the function."""
         params = "".join(f", {c_type(width_of(arg.type))}" for arg in self.func.entry.args)
         return f"static uint64_t {self.c_name}(struct fs_run *run{params});"
-
-    def _reachable(self) -> list[Block]:
-        seen = {self.func.entry}
-        stack = [self.func.entry]
-        while stack:
-            last = stack.pop().last_op
-            for successor in last.successors if last is not None else ():
-                if successor not in seen:
-                    seen.add(successor)
-                    stack.append(successor)
-        return [block for block in self.func.body.blocks if block in seen]
 
     def _name_blocks(self, order: Sequence[Block]) -> None:
         labels = Names()

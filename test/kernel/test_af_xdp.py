@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import traffic
 from af_xdp_helpers import c_source, parse, xdp
+from xdsl.dialects.builtin import ModuleOp
 
 from fsir.backends.af_xdp.emit import emit
 from fsir.backends.af_xdp.inprocess import CompilerError, compiler
@@ -25,6 +26,7 @@ from fsir.kernel.interfaces import Interface, Namespace, ip, veth_pair
 from fsir.kernel.live import Capture, attached, send
 from fsir.kernel.tiny import verdict_program
 from fsir.kernel.uapi import MapType, XdpVerdict
+from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler")
@@ -318,6 +320,32 @@ def test_examples_entirely_in_user_space(name: str, tmp_path: Path, wire: Wire, 
     expected = reference.dump_maps()
     for map_, fd in fds.items():
         assert contents.read_map(fd, contents.shape_of(fd, map_), contents.World()) == expected[map_], map_
+
+
+def test_the_scanner_split_between_kernel_and_user_space(tmp_path: Path, wire: Wire, pins: Path) -> None:
+    """Its kernel part loads, where the whole does not; together they do what the original does."""
+    near, far = wire
+    module = import_object((EXAMPLES / "scanner" / "scanner.o").read_bytes(), "scanner.o")
+    reference = InterpProgram(module.clone(), maps=traffic.maps("scanner"))
+    run_pipeline(make_context(), module, "raise,decompose{targets=xdp,af-xdp},share-maps,lower")
+    [kernel] = [op for op in module.ops if isinstance(op, ModuleOp)]
+    (tmp_path / "xdp.o").write_bytes(export_object(kernel))
+    binary = build(emit(module)["af_xdp.c"], tmp_path / "af_xdp")
+    sent = traffic.generate("scanner", 2500, seed=9)
+    outcomes = [reference.run(packet, ifindex=far.ifindex) for packet in sent]
+    with Running(binary, far, "-o", tmp_path / "xdp.o", "--pin", pins) as part, Capture(far) as up:
+        fill(pins, traffic.maps("scanner"))
+        for start in range(0, len(sent), SLICE):
+            send(near, sent[start : start + SLICE])
+            passed = [o.data for o in outcomes[start : start + SLICE] if o.verdict == 2]
+            assert sorted(up.take(len(passed))) == sorted(passed)
+        fds = {name: syscalls.obj_get(pins / name) for name in reference.dump_maps()}
+        counters = part.stop()
+    assert 0 < counters["received"] < len(sent)
+    assert counters["received"] == counters["passed"] + counters["dropped"]
+    expected = reference.dump_maps()
+    for name, fd in fds.items():
+        assert contents.read_map(fd, contents.shape_of(fd, name), contents.World()) == expected[name], name
 
 
 # Handing over

@@ -523,3 +523,17 @@ def test_the_socket_variant_compiles_without_warnings(before: str, tmp_path: Pat
     code = "".join(lookup.replace("NAME", name) for name in ("counts", "ports"))
     source = c_source(xdp((code if before else "") + PASS, before)).encode()
     compile_c(source, tmp_path / "af_xdp.o", "-c", "-O2", "-Wall", "-Wextra", "-Werror")
+
+
+def test_blocks_may_stand_before_what_dominates_them() -> None:
+    code = f"""{BASE}
+      cf.br ^defines
+    ^uses:
+      packet.store %base[8], %twice : !packet.ptr, i64
+      {PASS}
+    ^defines:
+      %word = packet.load %base[0] : !packet.ptr -> i64
+      %twice = arith.addi %word, %word : i64
+      cf.br ^uses
+    """
+    agree(xdp(code))
