@@ -1,0 +1,98 @@
+"""Random programs until told otherwise: `PYTHONPATH=test python -m fuzz [FIRST] [COUNT]` (root, for the kernel).
+
+Failures go to `build/fuzz/SEED.c` (with the flags and what failed in front); `--shrink SEED KIND` makes one small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from corpus import workers
+from corpus.running import world
+
+from fuzz.build import CompileError, compile_program
+from fuzz.check import Result, check
+from fuzz.generate import Program, program
+from fuzz.shrink import shrink
+
+OUT = Path(__file__).resolve().parents[2] / "build" / "fuzz"
+
+
+def examine(seed: int) -> Result:
+    """One program, in a world of its own."""
+    try:
+        elf = compile_program(program(seed))
+    except CompileError as error:
+        return Result(dropped=f"clang: {str(error)[:120]}")
+    with world():
+        return check(elf, seed=seed)
+
+
+def fails(candidate: Program, kind: str, seed: int) -> bool:
+    """Whether a program still shows a failure of this kind."""
+    try:
+        elf = compile_program(candidate)
+    except CompileError:
+        return False
+    return any(f.kind == kind for f in check(elf, seed=seed, only=kind, count=150).findings)
+
+
+def run(first: int, count: int) -> None:
+    """Seeds from `first` on."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    totals: Counter[str] = Counter()
+    start = time.monotonic()
+    for seed, found in workers.run(examine, range(first, first + count), jobs=1, timeout=120):
+        if isinstance(found, workers.Failure):
+            totals["EXCEPTIONS"] += 1
+            report(seed, "exception", f"{found.what}\n{found.details}")
+            continue
+        totals.update(found.counts)
+        if found.dropped:
+            totals[f"dropped: {found.dropped.split(':')[0]}"] += 1
+            with (OUT / "dropped.txt").open("a") as file:
+                file.write(f"{seed}: {found.dropped}\n")
+        else:
+            totals["programs"] += 1
+            totals["clean"] += not found.findings
+        for finding in found.findings:
+            totals["FINDINGS"] += 1
+            report(seed, finding.kind, finding.details)
+    for name in sorted(totals):
+        print(f"{totals[name]:8}  {name}")
+    print(f"{time.monotonic() - start:8.0f}  seconds")
+
+
+def report(seed: int, kind: str, details: str) -> None:
+    """A failure, on the terminal and in a file."""
+    print(f"{seed}: {kind}\n  {details[:300]}", flush=True)
+    made = program(seed)
+    comment = f"{kind}\n{details}".replace("*/", "* /")
+    with (OUT / f"{seed}.c").open("w") as file:
+        file.write(f"/* clang {' '.join(made.flags)}\n{comment} */\n{made.source}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="fuzz")
+    parser.add_argument("first", type=int, nargs="?", default=0)
+    parser.add_argument("count", type=int, nargs="?", default=100)
+    parser.add_argument("--shrink", metavar="KIND")
+    args = parser.parse_args()
+    if args.shrink is None:
+        run(args.first, args.count)
+        return 0
+    with world():
+        small = shrink(program(args.first), lambda candidate: fails(candidate, args.shrink, args.first))
+        findings = check(compile_program(small), seed=args.first, only=args.shrink, count=150).findings
+    print(f"// {' '.join(small.flags)}\n{small.source}")
+    for finding in findings:
+        print(f"// {finding.kind}: {finding.details}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
