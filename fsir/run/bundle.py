@@ -1,0 +1,204 @@
+"""The engine `bundle`: the artifacts of a bundle at work together, without an interface and without root.
+
+`nic.p4` runs in the interpreter of P4 text, its tables mirrored from the maps and its counters added to them; `xdp.o`
+is imported again and interpreted; `af_xdp.c` is compiled against an in-process transport. Packets go from one to the
+next as the bytes that they would be on the wire and in memory, handoff headers included. All parts work on one set of
+maps, that of the kernel's part.
+"""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import ModuleOp
+
+from fsir.backends.af_xdp.inprocess import CompilerError, Library, Process
+from fsir.backends.p4.controller import Controller
+from fsir.backends.p4.interp import Switch, load
+from fsir.backends.p4.mirror import MapAddition, add_to
+from fsir.bundle.emit import emit
+from fsir.bundle.read import Bundle, BundleError, bundle_of, read_bundle
+from fsir.dialects.map import DeclOp
+from fsir.driver.context import make_context
+from fsir.driver.errors import UsageError
+from fsir.driver.targets import EmitOptions
+from fsir.interp.engine import InterpProgram, version_code
+from fsir.interp.machine import Redirect
+from fsir.interp.mapfile import Contents
+from fsir.interp.maps_redirect import Target, XskMap
+from fsir.interp.packet_io import Packet
+from fsir.interp.results import Hook, PacketResult
+from fsir.object.importer import import_object
+from fsir.run.engines import Settings, Subject
+
+XDP_DROP, XDP_TX, XDP_REDIRECT = 1, 3, 4
+SOCKET = 1
+_PORTS = 500  # ports below are numbered like their interfaces
+
+
+class BundleEngine:
+    """Runs the artifacts of a bundle directory, or of the bundle that a placed and lowered module makes."""
+
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        self.settings = settings
+        self._bundle = _bundle(subject)
+        kernel = self._bundle.part("kernel")
+        placed = _parse(self._bundle)
+        module = placed
+        if kernel is not None:
+            module = import_object(self._bundle.artifact(kernel), kernel["artifact"])
+        names = {op.sym_name.data for op in placed.walk() if isinstance(op, DeclOp)}
+        self.added_maps = frozenset(
+            op.sym_name.data for op in module.walk() if isinstance(op, DeclOp) and op.sym_name.data not in names
+        )
+        self._kernel = InterpProgram(
+            module,
+            settings.program,
+            prog_type=settings.prog_type,
+            map_sizes=settings.map_sizes,
+            rodata=settings.rodata,
+            externs={"LINUX_KERNEL_VERSION": version_code(settings.kernel)} | dict(settings.externs),
+            kernel=settings.kernel[:2],
+            cpu=settings.cpu,
+            ncpu=settings.cpus,
+            seed=settings.seed,
+            budget=settings.budget,
+        )
+        self._sockets = self._open_sockets()
+        self._user = self._start_user()
+        self._kernel.set_maps(settings.maps)
+        self._switch, self._controller = self._start_nic()
+        self._additions: list[MapAddition] = []
+
+    def _open_sockets(self) -> frozenset[str]:
+        """Let the queue's socket wait in every map of sockets that the compiler added."""
+        opened = set()
+        for name in self.added_maps:
+            sockets = self._kernel.machine.maps[name]
+            if isinstance(sockets, XskMap):
+                sockets.set_target(self.settings.queue, Target(SOCKET))
+                opened.add(name)
+        return frozenset(opened)
+
+    def _start_user(self) -> Process | None:
+        part = self._bundle.part("user")
+        if part is None:
+            return None
+        try:
+            return Process(Library(self._bundle.artifact(part)), self._kernel.machine)
+        except CompilerError as error:
+            raise UsageError(
+                f"{part['artifact']} cannot be compiled: {error}; --engine placed needs no compiler"
+            ) from error
+
+    def _start_nic(self) -> tuple[Switch | None, Controller | None]:
+        part = self._bundle.part("nic")
+        if part is None:
+            return None, None
+        switch = Switch(load(self._bundle.artifact(part).decode(), part["artifact"]))
+        controller = Controller(switch, part["control_plane"], self._ports())
+        controller.mirror(self._kernel.dump_maps())
+        return switch, controller
+
+    def _ports(self) -> dict[int, int]:
+        """The NIC's ports by interface. Without an entry they have the same numbers."""
+        return {} if self.settings.ifindex < _PORTS else {self.settings.ifindex: 0}
+
+    # fsir.run.engines.Engine
+
+    @property
+    def program(self) -> str:
+        return self._kernel.name
+
+    @property
+    def hook(self) -> Hook:
+        return self._kernel.machine.hook
+
+    @property
+    def perf_maps(self) -> frozenset[str]:
+        maps = self._kernel.machine.maps.values()
+        return frozenset(m.name for m in maps if m.spec.type_name == "perf_event_array")
+
+    def run(self, index: int, packet: Packet, clock_ns: int) -> PacketResult:
+        if self._switch is not None:
+            return self._run_nic(index, packet.data, clock_ns)
+        if self._bundle.part("kernel") is not None:
+            return self._run_kernel(index, packet.data, clock_ns, ())
+        return self._run_user(index, packet.data, b"", clock_ns, ())
+
+    def _run_nic(self, index: int, frame: bytes, clock_ns: int) -> PacketResult:
+        part = self._bundle.part("nic")
+        assert part is not None and self._switch is not None
+        port = self._ports().get(self.settings.ifindex, self.settings.ifindex)
+        parts = ((part["name"], 0),)
+        outputs = self._switch.process(frame, port, clock_ns)
+        if not outputs:
+            return PacketResult(index, XDP_DROP, frame, hook=self.hook, parts=parts)
+        (output,) = outputs
+        if output.port != part["control_plane"]["cpu_port"]:
+            verdict = XDP_TX if output.port == port else XDP_REDIRECT
+            return PacketResult(index, verdict, output.data, hook=self.hook, parts=parts)
+        if self._bundle.part("kernel") is not None:
+            result = self._run_kernel(index, output.data, clock_ns, parts)
+        else:
+            result = self._run_user(index, output.data, b"", clock_ns, parts)
+        return result
+
+    def _run_kernel(self, index: int, frame: bytes, clock_ns: int, parts: tuple[tuple[str, int], ...]) -> PacketResult:
+        part = self._bundle.part("kernel")
+        assert part is not None
+        outcome = self._kernel.run(
+            frame, ifindex=self.settings.ifindex, rx_queue=self.settings.queue, clock_ns=clock_ns
+        )
+        parts = (*parts, (part["name"], outcome.instructions))
+        redirect = outcome.redirect
+        if outcome.verdict == XDP_REDIRECT and redirect is not None and redirect.map_name in self._sockets:
+            return self._run_user(index, outcome.data, outcome.meta, clock_ns, parts)
+        return PacketResult(
+            index,
+            outcome.verdict,
+            outcome.data,
+            outcome.meta,
+            self.hook,
+            None if self._switch is not None else redirect,
+            outcome.instructions,
+            outcome.helpers,
+            parts,
+        )
+
+    def _run_user(
+        self, index: int, frame: bytes, metadata: bytes, clock_ns: int, parts: tuple[tuple[str, int], ...]
+    ) -> PacketResult:
+        part = self._bundle.part("user")
+        assert part is not None and self._user is not None
+        outcome = self._user.run(
+            frame, metadata=metadata, ifindex=self.settings.ifindex, queue=self.settings.queue, clock_ns=clock_ns
+        )
+        redirect: Redirect | None = outcome.redirect
+        parts = (*parts, (part["name"], 0))
+        return PacketResult(index, outcome.verdict, outcome.packet, outcome.metadata, self.hook, redirect, parts=parts)
+
+    def dump_maps(self) -> Contents:
+        contents: Contents = self._kernel.dump_maps()
+        if self._controller is not None:
+            self._additions += self._controller.collect()
+            contents = add_to(contents, self._controller.control, self._additions, self.settings.cpu)
+        return contents
+
+    def close(self) -> None:
+        self._kernel.close()
+
+
+def _bundle(subject: Subject) -> Bundle:
+    try:
+        if subject.path.is_dir():
+            return read_bundle(subject.path)
+        files = emit(subject.module, EmitOptions(subject.name))
+        return bundle_of(files)
+    except BundleError as error:
+        raise UsageError(str(error)) from error
+
+
+def _parse(bundle: Bundle) -> ModuleOp:
+    from xdsl.parser import Parser
+
+    text = bundle.files[bundle.manifest["placement"]].decode()
+    return Parser(make_context(), text, bundle.manifest["placement"]).parse_module()
