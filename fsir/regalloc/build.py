@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import cast
+from typing import TypeGuard, cast
 
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.traits import SymbolTable
@@ -33,6 +33,8 @@ from fsir.dialects.ebpf import (
     FpOp,
     FuncOp,
     InsnOp,
+    JccRIOp,
+    JccRROp,
     LdAbsOp,
     LddwOp,
     LdIndOp,
@@ -74,6 +76,15 @@ def is_template(op: Operation) -> bool:
     return isinstance(op, MovRIOp | LddwOp | LdSymOp | UndefOp)
 
 
+def _is_fork_to_one(op: Operation) -> TypeGuard[JccRROp | JccRIOp]:
+    return isinstance(op, JccRROp | JccRIOp) and op.then_block is op.else_block
+
+
+def _differ(op: BranchOp, index: int) -> bool:
+    """Whether the two edges of a branch pass different values to argument number `index`."""
+    return op.successor_operands(0)[index] is not op.successor_operands(1)[index]
+
+
 def _is_move(op: Operation) -> bool:
     return isinstance(op, CastOp) or (isinstance(op, MovRROp) and op.row.op == "mov" and op.row.width == 64)
 
@@ -90,7 +101,11 @@ class _Builder:
         self.nodes: dict[SSAValue, int] = {}
         self.joins: dict[BlockArgument, int] = {}
         self.number: dict[Block, int] = {}
+        self.deciding: set[Operation] = set()
+        """Branches with both edges to one block that pass it different values."""
         self.needed = self.find_needed()
+        for block, edges in self.incoming.items():
+            self.incoming[block] = [(op, i) for op, i in edges if not (i and self.is_no_branch(op))]
         self.last_use: dict[SSAValue, Operation] = {}
 
     # --- what is needed at all ---------------------------------------------------------------------------------------
@@ -104,7 +119,8 @@ class _Builder:
                 if not isinstance(op, EbpfOp):
                     raise AllocationError(f"'{op.name}' is not machine code: it has to be lowered first")
                 if isinstance(op, BranchOp):
-                    work.extend(op.fixed_operands())
+                    if not _is_fork_to_one(op):
+                        work.extend(op.fixed_operands())
                 elif not isinstance(op, _PURE):
                     work.extend(op.operands)
         while work:
@@ -113,10 +129,18 @@ class _Builder:
                 continue
             needed.add(value)
             if isinstance(value, BlockArgument):
-                work.extend(successor_operands(op, i)[value.index] for op, i in self.incoming[value.block])
+                for op, i in self.incoming[value.block]:
+                    work.append(successor_operands(op, i)[value.index])
+                    if _is_fork_to_one(op) and op not in self.deciding and _differ(op, value.index):
+                        self.deciding.add(op)
+                        work.extend(op.fixed_operands())
             elif isinstance(value.owner, Operation):
                 work.extend(value.owner.operands)
         return needed
+
+    def is_no_branch(self, op: Operation) -> bool:
+        """Whether a conditional jump goes on in the same way whatever it finds."""
+        return _is_fork_to_one(op) and op not in self.deciding
 
     # --- blocks ------------------------------------------------------------------------------------------------------
 
@@ -154,7 +178,7 @@ class _Builder:
             blocks.append(CodeBlock(len(blocks), block, weights[block]))
             last = block.last_op
             assert last is not None
-            second = last.successors[1] if len(last.successors) == 2 else None
+            second = last.successors[1] if len(last.successors) == 2 and not self.is_no_branch(last) else None
             if second and self.is_join(second) and any(arg in self.needed for arg in second.args):
                 self.between[block] = len(blocks)
                 blocks.append(CodeBlock(len(blocks), None, weights[block] * 0.5))
@@ -166,7 +190,8 @@ class _Builder:
             self.code.order.append(index)
             last = block.last_op
             assert last is not None
-            blocks[index].succs = [self.number[s] for s in last.successors]
+            targets = last.successors[:1] if self.is_no_branch(last) else last.successors
+            blocks[index].succs = [self.number[s] for s in targets]
             if block in self.between:
                 self.code.order.append(self.between[block])
                 blocks[self.between[block]].succs = [blocks[index].succs[1]]
@@ -201,7 +226,9 @@ class _Builder:
             steps.append(Copies(pairs, first))
         self.find_last_uses(block)
         for op in block.ops:
-            if not isinstance(op, _PURE) or any(result in self.needed for result in op.results):
+            if self.is_no_branch(op):
+                steps.append(Insn(None, [], []))
+            elif not isinstance(op, _PURE) or any(result in self.needed for result in op.results):
                 self.add(op, steps)
 
     def find_last_uses(self, block: Block) -> None:
