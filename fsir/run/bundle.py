@@ -131,7 +131,7 @@ class BundleEngine:
         parts = ((part["name"], 0),)
         outputs = self._switch.process(frame, port, clock_ns)
         if not outputs:
-            return PacketResult(index, XDP_DROP, frame, hook=self.hook, parts=parts)
+            return PacketResult(index, XDP_DROP, frame, hook=self.hook, parts=parts, bytes_known=False)
         (output,) = outputs
         if output.port != part["control_plane"]["cpu_port"]:
             verdict = XDP_TX if output.port == port else XDP_REDIRECT
