@@ -31,7 +31,7 @@ INLINE_LENGTH = 60
 """Longer expressions get a variable of their own."""
 
 _LITERAL = re.compile(r"(?:UINT64_C\()?(0x[0-9a-f]+|\d+)u?\)?$")
-_RELATION = re.compile(r"(\S+) (==|!=|<|<=|>|>=) (\S+)$")
+_RELATION = re.compile(r" (==|!=|<|<=|>|>=) ")
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -82,6 +82,7 @@ class FunctionWriter:
         self._current = _Lines()
         self._op: Operation | None = None
         self._line = 0
+        self._file = ""
         self._uses_frame = False
         self._nests = False
         self._frame_size = self._layout_frame()
@@ -139,11 +140,12 @@ class FunctionWriter:
 
     def set(self, result: SSAValue, expression: str, bits: int = 64) -> None:
         width = width_of(result.type)
-        if width < bits:
-            expression, bits = cut(expression, width), width
-        if self._inlines(result, expression):
-            self._values[result] = _Text(expression, bits)
+        whole = cut(expression, width) if width < bits else expression
+        if self._inlines(result, whole):
+            self._values[result] = _Text(whole, min(bits, width))
             return
+        if width not in (8, 16, 32):  # to these, the assignment cuts
+            expression = whole
         op = result.owner
         assert isinstance(op, Operation)
         if not any(True for _ in result.uses):
@@ -186,8 +188,9 @@ class FunctionWriter:
         if self._op is not None:
             place = place_of(self._op.location)
             if place.line and place.line != self._line:
-                self._line = place.line
-                self._current.lines.append(f"/* line {place.line} */")
+                where = f"line {place.line}" if place.file == self._file else f"{place.file}:{place.line}"
+                self._line, self._file = place.line, place.file
+                self._current.lines.append(f"/* {where.replace('*/', '* /')} */")
         self._current.lines.append(text)
 
     def leave(self, expression: str) -> None:
@@ -306,7 +309,7 @@ class FunctionWriter:
         self._moves(op, index)
         self._goto(op.successors[index], None)
         inner, self._current = self._current, outer
-        inner_lines = [line for line in inner.lines if not line.startswith("/* line")]
+        inner_lines = [line for line in inner.lines if not line.startswith("/* ")]
         self.line(f"if ({condition}){'' if len(inner_lines) == 1 else ' {'}")
         self._current.lines += [f"\t{line}" for line in inner_lines]
         if len(inner_lines) > 1:
@@ -387,9 +390,17 @@ def _calls_back(op: Operation) -> bool:
 
 
 def _negated(condition: str) -> str:
-    if match := _RELATION.match(condition):
-        return f"{match.group(1)} {_OPPOSITE[match.group(2)]} {match.group(3)}"
-    return f"!{operand(condition)}"
+    """The opposite: of a comparison by the opposite comparison."""
+    found = [match for match in _RELATION.finditer(condition) if _depth(condition[: match.start()]) == 0]
+    if len(found) != 1 or "?" in condition:
+        return f"!{operand(condition)}"
+    left, right = condition[: found[0].start()], condition[found[0].end() :]
+    return f"{left} {_OPPOSITE[found[0].group(1)]} {right}"
+
+
+def _depth(text: str) -> int:
+    """How many parentheses are open at the end."""
+    return text.count("(") - text.count(")")
 
 
 def _unwrapped(condition: str) -> str:

@@ -34,7 +34,7 @@ _SHIFTS = frozenset({"lsh", "rsh", "arsh"})
 
 
 def _alu_rr(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    a, b = (e.wide(value) for value in op.operands)
+    a, b = e.wide(op.operands[0]), e.use(op.operands[1])
     e.set(op.results[0], BINARY[row.op, row.width].format(a=a, b=b), row.width)
 
 
@@ -197,7 +197,8 @@ def _row_rule(row: Opcode, form_rule: FormRule) -> Rule:
 def _jump_rule(row: Opcode) -> Callable[[Operation, Emitter], str]:
     def compare(op: Operation, e: Emitter) -> str:
         assert isinstance(op, ebpf.BranchOp)
-        fixed = [e.wide(value) for value in op.fixed_operands()]
+        first, *rest = op.fixed_operands()
+        fixed = [e.wide(first), *map(e.use, rest)]
         if row.form is Form.JCC_RI:
             imm = op.int_prop("imm")
             is_signed = row.op.startswith("js") and row.op != "jset"

@@ -14,15 +14,18 @@ from fsir.driver.diagnostics import fail
 
 
 def _bytes_of(op: Operation, values: Sequence[SSAValue], size: int, what: str, e: Emitter) -> str:
-    """Declare a packed struct that holds values one after the other; the address of it."""
+    """Declare a variable that holds values one after the other; the address of it."""
     widths = [bits_of(op, width_of(value.type)) for value in values]
     if sum(widths) != 8 * size:
         fail(op, f"the {what} has {sum(widths) // 8} bytes, the map's {what} {size}")
+    name = e.fresh(what)
+    if len(widths) == 1 and widths[0] in (8, 16, 32, 64):
+        e.line(f"const {c_type(widths[0])} {name} = {e.use(values[0])};")
+        return f"&{name}"
     fields = " ".join(
         f"{c_type(width)} f{n}{'' if width in (8, 16, 32, 64) else f' : {width}'};"
         for n, width in enumerate(widths)
     )
-    name = e.fresh(what)
     e.line(f"struct {{ {fields} }} __attribute__((packed)) {name} = {{ {', '.join(map(e.use, values))} }};")
     return f"&{name}"
 

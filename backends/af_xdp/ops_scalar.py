@@ -64,7 +64,7 @@ def sign_extended(expression: str, width: int) -> str:
 def _binary_rule(name: str, template: str) -> Rule:
     def emit(op: Operation, e: Emitter) -> None:
         width = width_of(op.results[0].type)
-        a, b = (e.wide(value) for value in op.operands)
+        a, b = e.wide(op.operands[0]), e.use(op.operands[1])
         amount = constant_value(op.operands[1].owner) if isinstance(op.operands[1].owner, Operation) else None
         text = template
         if amount is not None and amount < 64:

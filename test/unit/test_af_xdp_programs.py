@@ -537,3 +537,24 @@ def test_blocks_may_stand_before_what_dominates_them() -> None:
       cf.br ^uses
     """
     agree(xdp(code))
+
+
+def test_keys_of_odd_widths_are_laid_out_without_gaps() -> None:
+    code = f"""{BASE}
+      %mac = packet.load %base[0] : !packet.ptr -> i48
+      %kind = packet.load %base[6] : !packet.ptr -> i8
+      %rest = packet.load %base[7] : !packet.ptr -> i24
+      %value = map.lookup @table(%mac, %kind, %rest) : i48, i8, i24 -> !map.value<@table>
+      %hit = map.hit %value : !map.value<@table> -> i1
+      cf.cond_br %hit, ^found, ^none
+    ^found:
+      %word = map.load %value[1] : !map.value<@table> -> i24
+      packet.store %base[16], %word : !packet.ptr, i24
+      {PASS}
+    ^none:
+      %drop = arith.constant 1 : i64
+      packet.verdict %drop : i64
+    """
+    table = 'map.decl @table "hash" key 10 value 4 entries 4 flags 0\n'
+    maps = {"table": [{"key": bytes(range(10)).hex(), "value": "11223344"}]}
+    assert [outcome.verdict for outcome in agree(xdp(code, table), [FRAME, FRAME[::-1]], maps)] == [2, 1]
