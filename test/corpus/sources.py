@@ -99,30 +99,34 @@ class Toolchain:
         if job.failure.exists():
             return job.failure.read_text()
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        command, environment = self.compilers[job.variant.compiler]
         partial = job.output.with_suffix(".partial")
-        flags = [
-            "-target",
-            "bpf",
-            f"-mcpu={job.variant.cpu}",
-            job.variant.level,
-            *(["-g"] if job.variant.debug else []),
-        ]
-        done = subprocess.run(
-            [*command, *flags, *self.includes(job.source), "-w", "-c", str(job.source), "-o", str(partial)],
-            env=environment or None,
-            cwd=job.source.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
+        error = self._clang(job.source, job.variant, partial)
+        if error is None and (library := _library_of(job.source)) is not None:
+            error = self._link(partial, library, job.variant)
+        if error is None:
             partial.rename(job.output)
-            return None
-        errors = [line for line in done.stderr.splitlines() if "error:" in line]
-        reason = (errors or done.stderr.splitlines() or ["no message"])[0]
-        job.failure.write_text(reason)
-        return reason
+        else:
+            job.failure.write_text(error)
+        return error
+
+    def _clang(self, source: Path, variant: Variant, output: Path) -> str | None:
+        command, environment = self.compilers[variant.compiler]
+        flags = ["-target", "bpf", f"-mcpu={variant.cpu}", variant.level, *(["-g"] if variant.debug else [])]
+        flags += [*self.includes(source), "-w", "-Werror=implicit-function-declaration"]
+        return _run([*command, *flags, "-c", str(source), "-o", str(output)], environment, source.parent)
+
+    def _link(self, partial: Path, library: Path, variant: Variant) -> str | None:
+        """Link an object with another, in place, by `bpftool gen object`."""
+        other, linked = partial.with_suffix(".library.o"), partial.with_suffix(".linked.o")
+        error = self._clang(library, variant, other)
+        if error is None:
+            first = partial.rename(partial.with_suffix(".first.o"))
+            error = _run([_bpftool() or "bpftool", "gen", "object", str(linked), str(first), str(other)], {}, None)
+            first.unlink()
+        if error is None:
+            linked.rename(partial)
+        other.unlink(missing_ok=True)
+        return error
 
     def includes(self, source: Path) -> list[str]:
         """Where the source finds its headers, and what it expects to be defined."""
@@ -135,6 +139,24 @@ class Toolchain:
         multiarch = sysconfig.get_config_var("MULTIARCH")
         system = [Path("/usr/include") / multiarch] if multiarch else []
         return [*flags, *(f"-I{folder}" for folder in (self.shims, *folders, *system))]
+
+
+def _run(command: list[str], environment: dict[str, str], folder: Path | None) -> str | None:
+    """Run a tool; its first error where it fails."""
+    done = subprocess.run(command, env=environment or None, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.splitlines() or ["no message"]
+    return next((line for line in lines if "error:" in line), lines[0])
+
+
+def _library_of(source: Path) -> Path | None:
+    """The source that this one is linked with: as the samples do it, `NAME.bpf.c` of an included `NAME.bpf.h`."""
+    for name in re.findall(r'#include "([^"]+\.bpf)\.h"', source.read_text(errors="replace")):
+        library = source.parent / f"{name}.c"
+        if library.is_file() and library != source:
+            return library
+    return None
 
 
 def is_packet_source(source: Path) -> bool:

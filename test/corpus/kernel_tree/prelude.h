@@ -46,3 +46,13 @@ struct sockaddr {
 	__u16 sa_family;
 	char sa_data[14];
 };
+#define htons(x) ((__be16)__builtin_bswap16(x))
+#define ntohs htons
+#define htonl(x) ((__be32)__builtin_bswap32(x))
+#define ntohl htonl
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define min(a, b) ((a) < (b) ? (a) : (b))
+#define max(a, b) ((a) > (b) ? (a) : (b))
+#define cpu_to_be32 htonl
+#define memcmp __builtin_memcmp
