@@ -15,7 +15,7 @@ from fsir.driver.context import make_context
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
 
-PIPELINES = ("eliminate-dead-code", "fold-constants,eliminate-dead-code", "value-numbering,eliminate-dead-code")
+PIPELINES = ("eliminate-dead-code", "fold-constants", "value-numbering", "simplify-cfg", "optimize")
 Behaviour = tuple[list[tuple[int, bytes]], dict[str, list[dict[str, Any]]]]
 
 

@@ -19,7 +19,8 @@ PIPELINES = (
     "fold-constants",
     "fold-constants,eliminate-dead-code",
     "value-numbering",
-    "fold-constants,value-numbering,fold-constants,eliminate-dead-code",
+    "simplify-cfg",
+    "optimize",
 )
 
 

@@ -14,7 +14,7 @@ from fsir.interp.engine import InterpProgram
 from fsir.object.importer import import_object
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PASSES = ("eliminate-dead-code", "fold-constants", "value-numbering")
+PASSES = ("eliminate-dead-code", "fold-constants", "value-numbering", "simplify-cfg", "optimize")
 
 Behaviour = tuple[list[tuple[int, bytes, bytes]], object]
 
