@@ -94,10 +94,11 @@ def placement_table(manifest: dict[str, Any]) -> Table:
 def sharing_table(manifest: dict[str, Any]) -> Table:
     """Maps, how they are shared, and the reason."""
     table = Table(title="maps", title_justify="left", show_lines=False)
-    for column in ("map", "mechanism", "why"):
+    for column in ("map", "shared by", "parts", "why"):
         table.add_column(column, overflow="fold")
-    for shared in manifest["maps"]:
-        table.add_row(shared["name"], shared["mechanism"], shared["reason"])
+    for used in manifest["maps"]:
+        for sharing in used["sharing"]:
+            table.add_row(used["name"], sharing["mechanism"], ", ".join(sharing["parts"]), sharing["reason"])
     return table
 
 
