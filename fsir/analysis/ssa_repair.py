@@ -57,13 +57,13 @@ class _Repair:
                 arg = block.insert_arg(self.value.type, len(block.args))
                 arg.name_hint = self.value.name_hint
                 self.args[block] = arg
-        for block in self.args:
-            self._pass_to(block)
         for op, index in uses:
             block = op.parent_block()
             assert block is not None
             if self.tree.is_reachable(block) and block is not self.home:
                 op.operands[index] = self.reaching(block)
+        for block in self.args:  # after the uses: passing a value moves a terminator's other operands
+            self._pass_to(block)
 
     def _pass_to(self, block: Block) -> None:
         for source in self.tree.predecessors(block):
