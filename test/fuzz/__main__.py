@@ -1,6 +1,7 @@
 """Random programs until told otherwise: `PYTHONPATH=test python -m fuzz [FIRST] [COUNT]` (root, for the kernel).
 
-Failures go to `build/fuzz/SEED.c` (with the flags and what failed in front); `--shrink SEED KIND` makes one small.
+Failures go to `build/fuzz/SEED.c`, with the flags and what failed in front. `python -m fuzz --shrink KIND FILE` makes one
+small, `python -m fuzz --again FILE` says what is wrong with it now.
 """
 
 from __future__ import annotations
@@ -46,22 +47,25 @@ def run(first: int, count: int) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     totals: Counter[str] = Counter()
     start = time.monotonic()
-    for seed, found in workers.run(examine, range(first, first + count), jobs=1, timeout=120):
-        if isinstance(found, workers.Failure):
-            totals["EXCEPTIONS"] += 1
-            report(seed, "exception", f"{found.what}\n{found.details}")
-            continue
-        totals.update(found.counts)
-        if found.dropped:
-            totals[f"dropped: {found.dropped.split(':')[0]}"] += 1
-            with (OUT / "dropped.txt").open("a") as file:
-                file.write(f"{seed}: {found.dropped}\n")
-        else:
-            totals["programs"] += 1
-            totals["clean"] += not found.findings
-        for finding in found.findings:
-            totals["FINDINGS"] += 1
-            report(seed, finding.kind, finding.details)
+    try:
+        for seed, found in workers.run(examine, range(first, first + count), jobs=1, timeout=120):
+            if isinstance(found, workers.Failure):
+                totals["EXCEPTIONS"] += 1
+                report(seed, "exception", f"{found.what}\n{found.details}")
+                continue
+            totals.update(found.counts)
+            if found.dropped:
+                totals[f"dropped: {found.dropped.split(':')[0]}"] += 1
+                with (OUT / "dropped.txt").open("a") as file:
+                    file.write(f"{seed}: {found.dropped}\n")
+            else:
+                totals["programs"] += 1
+                totals["clean"] += not found.findings
+            for finding in found.findings:
+                totals["FINDINGS"] += 1
+                report(seed, finding.kind, finding.details)
+    except KeyboardInterrupt:
+        print("interrupted")
     for name in sorted(totals):
         print(f"{totals[name]:8}  {name}")
     print(f"{time.monotonic() - start:8.0f}  seconds")
@@ -76,21 +80,36 @@ def report(seed: int, kind: str, details: str) -> None:
         file.write(f"/* clang {' '.join(made.flags)}\n{comment} */\n{made.source}")
 
 
+def load(path: Path) -> tuple[int, Program]:
+    """The seed and the program of a file that `report` wrote."""
+    text = path.read_text()
+    head, _, source = text.partition("*/\n")
+    flags = head.splitlines()[0].split()[2:]
+    return int(path.stem) if path.stem.isdigit() else 0, Program(source, tuple(flags))
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="fuzz")
-    parser.add_argument("first", type=int, nargs="?", default=0)
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
+    parser.add_argument("first", type=int, nargs="?", default=0, help="seed of the first program")
     parser.add_argument("count", type=int, nargs="?", default=100)
-    parser.add_argument("--shrink", metavar="KIND")
+    parser.add_argument("--shrink", nargs=2, metavar=("KIND", "FILE"), help="a smaller program with this failure")
+    parser.add_argument("--again", type=Path, metavar="FILE")
     args = parser.parse_args()
-    if args.shrink is None:
+    if args.shrink is None and args.again is None:
         run(args.first, args.count)
         return 0
+    kind, path = args.shrink or ("", args.again)
+    seed, made = load(Path(path))
     with world():
-        small = shrink(program(args.first), lambda candidate: fails(candidate, args.shrink, args.first))
-        findings = check(compile_program(small), seed=args.first, only=args.shrink, count=150).findings
-    print(f"// {' '.join(small.flags)}\n{small.source}")
-    for finding in findings:
-        print(f"// {finding.kind}: {finding.details}")
+        if kind:
+            made = shrink(made, lambda candidate: fails(candidate, kind, seed))
+        result = check(compile_program(made), seed=seed, only=kind)
+    for finding in result.findings:
+        print(f"{finding.kind}: {finding.details}\n")
+    print(result.dropped)
+    if kind:
+        print(f"/* clang {' '.join(made.flags)}\n{kind} */\n{made.source}")
     return 0
 
 

@@ -35,6 +35,7 @@ from fsir.kernel.errors import KernelError
 from fsir.kernel.syscalls import possible_cpus
 from fsir.object.elf import read_elf
 from fsir.object.encode import instruction_count
+from fsir.object.errors import ObjectError
 from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
 
@@ -90,7 +91,14 @@ def is_there(pipeline: str) -> bool:
 def check(elf: bytes, *, count: int = 300, seed: int = 0, only: str = "", kernel: bool = True) -> Result:
     """Everything about one object; must run in `corpus.running.world`. `only` is the kind of finding that matters."""
     result = Result()
-    module = import_object(elf, NAME)
+    try:
+        module = import_object(elf, NAME)
+    except ObjectError as error:
+        result.dropped = f"refused by the importer: {error}"
+        return result
+    if len(targets(module)) != 1:
+        result.dropped = "it is not one program"
+        return result
     (target,) = targets(module)
     type_, reason = try_load(elf, target, module)
     if type_ is None:

@@ -7,17 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fuzz.generate import Program
+from fuzz.prelude import HEAD
 
 
 def shrink(program: Program, fails: Callable[[Program], bool]) -> Program:
     """Take out lines and blocks, and simplify expressions, as long as `fails` holds."""
     lines = program.source.splitlines()
+    kept = len(HEAD.splitlines())
     changed = True
     while changed:
         changed = False
         size = max(1, len(lines) // 2)
         while size:
-            at = 0
+            at = kept
             while at < len(lines):
                 chunk = lines[at : at + size]
                 if _balanced(chunk):
@@ -63,7 +65,7 @@ def _simplify(program: Program, lines: list[str], fails: Callable[[Program], boo
     """Replace parts of expressions by small ones."""
     changed = False
     for at, line in enumerate(lines):
-        if line.startswith(("#define", "struct", "static", "typedef")):
+        if line in HEAD:
             continue
         again = True
         while again:
