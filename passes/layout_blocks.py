@@ -47,7 +47,7 @@ class LayoutBlocks(ModulePass):
     Unreachable blocks go, jumps to jumps are led to their end, conditions are inverted where that saves a jump, and
     what is left over gets an `ebpf.ja`. The order of blocks is kept as far as that costs no jump. Afterwards the else
     successor of a conditional jump and the successor of `ebpf.fallthrough` are the next block, as machine code needs
-    it. Functions whose layout is their object's own, and those with operations of other dialects, are left alone.
+    it. Functions that keep their original code, and those with operations of other dialects, are left alone.
     """
 
     name = "layout-blocks"
@@ -55,7 +55,7 @@ class LayoutBlocks(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Lay out every function that needs it."""
         for func in functions(op):
-            if not (func.is_raw() or _is_untouched(func) or _is_foreign(func)):
+            if not (func.is_raw() or func.keep is not None or _is_foreign(func)):
                 layout_function(func)
 
 
@@ -73,26 +73,11 @@ def layout_function(func: FuncOp) -> None:
     erase_unreachable(region)
 
 
-def _is_untouched(func: FuncOp) -> bool:
-    """Whether the function is machine code as its object had it."""
-    return func.original is None and func.is_allocated() and _is_laid_out(func.body)
-
-
 def _is_foreign(func: FuncOp) -> bool:
     return any(
         block.last_op is not None and block.last_op.successors and not isinstance(block.last_op, BranchOp)
         for block in func.body.blocks
     )
-
-
-def _is_laid_out(region: Region) -> bool:
-    for block in region.blocks:
-        last = block.last_op
-        if isinstance(last, FallthroughOp) and block.next_block is not last.target:
-            return False
-        if isinstance(last, JccRROp | JccRIOp | MayGotoOp) and block.next_block is not last.else_block:
-            return False
-    return True
 
 
 # --- order -----------------------------------------------------------------------------------------------------------

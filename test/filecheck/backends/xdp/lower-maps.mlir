@@ -1,0 +1,73 @@
+// RUN: fs-opt %s -p lower-maps | filecheck %s
+
+map.decl @m "hash" key 12 value 8 entries 16 flags 0
+map.decl @ports "devmap" key 4 value 4 entries 16 flags 0
+
+// A key is written whole, neighbouring constants with one store; where it is there already it serves again.
+// CHECK-LABEL: ebpf.func @key
+// CHECK:         %[[KEY:.*]] = ebpf.alloca 12 -> !ebpf.fp
+// CHECK-NEXT:    ebpf.stx32 %[[KEY]][0], %{{.*}} : !ebpf.fp, i32
+// CHECK-NEXT:    ebpf.st32 %[[KEY]][4], 16842752 : !ebpf.fp
+// CHECK-NEXT:    ebpf.st32 %[[KEY]][8], 5 : !ebpf.fp
+// CHECK-NEXT:    %[[M:.*]] = ebpf.ld_sym @m -> !map.handle<@m>
+// CHECK-NEXT:    %[[V:.*]] = ebpf.call 1(%[[M]], %[[KEY]]) : !map.handle<@m>, !ebpf.fp -> !map.value<@m>
+// CHECK:         arith.cmpi ne, %{{.*}}, %{{.*}} : i64
+// CHECK:         ebpf.ldx16 %[[V]][4] : !map.value<@m> -> i16
+// CHECK-NEXT:    ebpf.st32 %[[V]][0], 5 : !map.value<@m>
+// CHECK-NEXT:    ebpf.atomic_add32 %[[V]][4], %{{.*}} : !map.value<@m>, i32
+// CHECK-NOT:     ebpf.alloca
+// CHECK:         ebpf.call 3(%{{.*}}, %[[KEY]])
+ebpf.func @key section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%a : i32):
+  %zero = arith.constant 0 : i16
+  %b = arith.constant 257 : i16
+  %c = arith.constant 5 : i32
+  %v = map.lookup @m(%a, %zero, %b, %c) : i32, i16, i16, i32 -> !map.value<@m>
+  %hit = map.hit %v : !map.value<@m> -> i1
+  cf.cond_br %hit, ^hit, ^miss
+^hit:
+  %f = map.load %v[4] : !map.value<@m> -> i16
+  map.store %v[0], %c : !map.value<@m>, i32
+  map.atomic "add" %v[4], %a : !map.value<@m>, i32
+  %d = map.delete @m(%a, %zero, %b, %c) : i32, i16, i16, i32 -> i64
+  cf.br ^miss
+^miss:
+  %r = arith.constant 1 : i64
+  ebpf.exit(%r) : i64
+}
+
+// A piece that is not aligned is written in parts; one that would have to live across a call is written when it is
+// made.
+// CHECK-LABEL: ebpf.func @pieces
+// CHECK:         %[[KEY:.*]] = ebpf.alloca 12 -> !ebpf.fp
+// CHECK-NEXT:    ebpf.stx16 %[[KEY]][4], %{{.*}} : !ebpf.fp, i16
+// CHECK-NEXT:    ebpf.stx16 %[[KEY]][10], %{{.*}} : !ebpf.fp, i16
+// CHECK-NEXT:    %[[X:.*]] = ebpf.call 7() -> i64
+// CHECK-NEXT:    ebpf.stx32 %[[KEY]][0], %[[X]] : !ebpf.fp, i64
+// CHECK-NEXT:    %[[Y:.*]] = ebpf.call 5() -> i64
+// CHECK:         ebpf.stx16 %[[KEY]][6], %[[Y]] : !ebpf.fp, i64
+// CHECK-NEXT:    %[[HIGH:.*]] = ebpf.rshi %[[Y]], 16 : i64 -> i64
+// CHECK-NEXT:    ebpf.stx16 %[[KEY]][8], %[[HIGH]] : !ebpf.fp, i64
+// CHECK:         ebpf.call 1(
+ebpf.func @pieces section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%b : i16):
+  %x = ebpf.call 7() -> i64
+  %y = ebpf.call 5() -> i64
+  %x32 = arith.trunci %x : i64 to i32
+  %y32 = arith.trunci %y : i64 to i32
+  %v = map.lookup @m(%x32, %b, %y32, %b) : i32, i16, i32, i16 -> !map.value<@m>
+  %r = arith.constant 1 : i64
+  ebpf.exit(%r) : i64
+}
+
+// CHECK-LABEL: ebpf.func @others
+// CHECK:         ebpf.call 2(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) : !map.handle<@m>, !ebpf.fp, !ebpf.fp, i64 -> i64
+// CHECK:         ebpf.call 1(%{{.*}}, %[[P:.*]]) : !map.handle<@m>, !ebpf.fp -> !map.value<@m>
+// CHECK:         ebpf.call 51(%{{.*}}, %{{.*}}, %{{.*}}) : !map.handle<@ports>, i64, i64 -> i64
+ebpf.func @others section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%a : i32, %x : i64, %p : !ebpf.fp):
+  %u = map.update @m key (%a, %x) value (%x) flags %x : i32, i64, i64, i64 -> i64
+  %v = map.lookup_at @m[%p] : !ebpf.fp -> !map.value<@m>
+  %r = map.redirect @ports[%x] flags %x : i64, i64 -> i64
+  ebpf.exit(%r) : i64
+}

@@ -1,0 +1,62 @@
+// RUN: fs-opt %s -p lower-packet | filecheck %s
+
+// A guard compares an address with the end; one that is there already is used again, and accesses keep their base.
+// CHECK-LABEL: ebpf.func @guard
+// CHECK-NEXT:  ^bb0(%[[CTX:.*]]: !packet.ctx):
+// CHECK-NEXT:    %[[DATA:.*]] = ebpf.ldx32 %[[CTX]][0] : !packet.ctx -> !packet.ptr
+// CHECK-NEXT:    %[[END:.*]] = ebpf.ldx32 %[[CTX]][4] : !packet.ctx -> !packet.end_ptr
+// CHECK-NEXT:    %[[NEXT:.*]] = ebpf.addi %[[DATA]], 14 : !packet.ptr -> !packet.ptr
+// CHECK-NEXT:    %[[A:.*]] = ebpf.cast %[[NEXT]] : !packet.ptr -> i64
+// CHECK-NEXT:    %[[B:.*]] = ebpf.cast %[[END]] : !packet.end_ptr -> i64
+// CHECK-NEXT:    %[[OK:.*]] = arith.cmpi ule, %[[A]], %[[B]] : i64
+// CHECK:         cf.cond_br %[[OK]], ^in, ^out
+// CHECK:         ebpf.ldx16 %[[DATA]][12] : !packet.ptr -> i16
+// CHECK-NEXT:    ebpf.st8 %[[DATA]][0], 1 : !packet.ptr
+// CHECK-NEXT:    ebpf.stx16 %[[NEXT]][-14], %{{.*}} : !packet.ptr, i16
+// CHECK:         ebpf.exit (%{{.*}}) : i64
+ebpf.func @guard section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %next = packet.offset %data[14] : !packet.ptr -> !packet.ptr
+  %ok = packet.guard %data[14], %end : !packet.ptr, !packet.end_ptr -> i1
+  %pass = arith.constant 2 : i64
+  %one = arith.constant 1 : i8
+  cf.cond_br %ok, ^in, ^out
+^in:
+  %proto = packet.load %data[12] : !packet.ptr -> i16
+  packet.store %data[0], %one : !packet.ptr, i8
+  packet.store %next[-14], %proto : !packet.ptr, i16
+  cf.br ^out
+^out:
+  packet.verdict %pass : i64
+}
+
+// The context of a socket buffer has its fields elsewhere; variable offsets are added to the address.
+// CHECK-LABEL: ebpf.func @skb
+// CHECK:         ebpf.ldx32 %{{.*}}[76]
+// CHECK:         ebpf.ldx32 %{{.*}}[140]
+// CHECK:         ebpf.add %{{.*}}, %{{.*}} : !packet.ptr, i64 -> !packet.ptr
+// CHECK:         ebpf.stx32 %{{.*}}[8], %{{.*}} : !packet.ctx, i32
+ebpf.func @skb section "tc" attributes {prog_type = "sched_cls"} {
+^bb0(%ctx : !packet.ctx, %x : i64):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %meta = packet.meta %ctx : !packet.ctx -> !packet.meta_ptr
+  %p = packet.advance %data, %x : !packet.ptr, i64 -> !packet.ptr
+  %mark = packet.ctx_load %ctx[8] : !packet.ctx -> i32
+  packet.ctx_store %ctx[8], %mark : !packet.ctx, i32
+  packet.verdict %x : i64
+}
+
+// CHECK-LABEL: ebpf.func @resize
+// CHECK:         ebpf.call 44(%{{.*}}, %{{.*}}) : !packet.ctx, i64 -> i64
+// CHECK:         ebpf.call 65(%{{.*}}, %{{.*}}) : !packet.ctx, i64 -> i64
+// CHECK:         ebpf.call 54(%{{.*}}, %{{.*}}) : !packet.ctx, i64 -> i64
+ebpf.func @resize section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %d = arith.constant -20 : i64
+  %h = packet.adjust_head %ctx, %d : !packet.ctx, i64 -> i64
+  %t = packet.adjust_tail %ctx, %d : !packet.ctx, i64 -> i64
+  %m = packet.adjust_meta %ctx, %d : !packet.ctx, i64 -> i64
+  packet.verdict %m : i64
+}

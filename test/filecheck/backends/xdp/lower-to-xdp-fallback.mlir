@@ -1,0 +1,32 @@
+// RUN: fs-opt %s -p lower-to-xdp 2>%t | filecheck %s
+// RUN: filecheck %s --check-prefix REMARK < %t
+// RUN: not fs-opt %s -p lower-to-xdp --no-fallback 2>&1 | filecheck %s --check-prefix ERROR
+// RUN: not fs-opt %s -p 'lower-to-xdp{fallback=false}' 2>&1 | filecheck %s --check-prefix ERROR
+
+// Two instructions originally (`r0 = 2; exit`); what it has become needs more, so the original stands again.
+// CHECK-LABEL: ebpf.func @longer
+// CHECK-SAME:    keep = "lowered it has 4 instructions, originally 2"
+// CHECK:         %[[R:.*]] = ebpf.movi 2 -> r0
+// CHECK-NEXT:    ebpf.exit (%[[R]]) : r0
+// REMARK-DAG:  remark: function longer keeps its original code: lowered it has 4 instructions, originally 2
+// ERROR:       error: {{.*}}function impossible keeps its original code: 'arith.divsi' needs
+ebpf.func @longer section "xdp" attributes {prog_type = "xdp", original = {code = "b7000000020000009500000000000000"}} {
+^bb0(%ctx : !ebpf.reg):
+  %a = ebpf.ldx32 %ctx[0] : reg -> i64
+  %b = ebpf.ldx32 %ctx[12] : reg -> i64
+  %c = arith.addi %a, %b : i64
+  ebpf.exit(%c) : i64
+}
+
+// What cannot be lowered, too, keeps the others from nothing.
+// CHECK-LABEL: ebpf.func @impossible
+// CHECK-SAME:    keep = "'arith.divsi' needs instruction set version 4
+// CHECK:         ebpf.movi 2 -> r0
+// REMARK-DAG:  remark: function impossible keeps its original code: 'arith.divsi' needs instruction set version 4
+ebpf.func @impossible section "xdp" attributes {prog_type = "xdp", original = {code = "b7000000020000009500000000000000"}} {
+^bb0(%ctx : !ebpf.reg):
+  %a = ebpf.ldx32 %ctx[0] : reg -> i64
+  %b = ebpf.ldx32 %ctx[12] : reg -> i64
+  %c = arith.divsi %a, %b : i64
+  ebpf.exit(%c) : i64
+}

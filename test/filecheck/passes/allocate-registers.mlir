@@ -1,0 +1,119 @@
+// RUN: fs-opt %s -p allocate-registers | filecheck %s
+
+// A value that lives across a call gets one of r6 to r9; arguments and results of calls cost no copy where they can
+// be in the right register from the start.
+// CHECK-LABEL: ebpf.func @call
+// CHECK-NEXT:  ^bb0(%[[CTX:.*]]: !ebpf.reg<r1>):
+// CHECK-NEXT:    %[[KEPT:.*]] = ebpf.mov %[[CTX]] : r1 -> r6
+// CHECK-NEXT:    %[[R:.*]] = ebpf.call 5() -> r0
+// CHECK-NEXT:    ebpf.stx64 %[[KEPT]][0], %[[R]] : r6, r0
+// CHECK-NEXT:    %[[ZERO:.*]] = ebpf.movi 0 -> r0
+// CHECK-NEXT:    ebpf.exit (%[[ZERO]]) : r0
+ebpf.func @call section "xdp" {
+^bb0(%ctx : !ebpf.reg):
+  %0 = ebpf.movi 0 -> reg
+  %t = ebpf.call 5() -> reg
+  ebpf.stx64 %ctx[0], %t : reg, reg
+  ebpf.exit(%0) : reg
+}
+
+// A two-address instruction works on a copy only where its operand lives on.
+// CHECK-LABEL: ebpf.func @two_address
+// CHECK:         %[[COPY:.*]] = ebpf.mov %[[A:.*]] : r1 -> r[[N:[0-9]]]
+// CHECK-NEXT:    %[[B:.*]] = ebpf.addi %[[COPY]], 14 : r[[N]] -> r[[N]]
+// CHECK-NEXT:    %[[C:.*]] = ebpf.addi %[[B]], 1 : r[[N]] -> r[[N]]
+// CHECK-NEXT:    ebpf.stx64 %[[A]][0], %[[C]] : r1, r[[N]]
+ebpf.func @two_address section "xdp" {
+^bb0(%a : !ebpf.reg):
+  %b = ebpf.addi %a, 14 : reg -> reg
+  %c = ebpf.addi %b, 1 : reg -> reg
+  ebpf.stx64 %a[0], %c : reg, reg
+  %0 = ebpf.movi 0 -> reg
+  ebpf.exit(%0) : reg
+}
+
+// The name of a value says which register it had; it gets that one if it is free.
+// CHECK-LABEL: ebpf.func @hint
+// CHECK:         ebpf.ldx64 %{{.*}}[0] : r1 -> r4
+// CHECK-NEXT:    ebpf.ldx64 %{{.*}}[8] : r1 -> r3
+ebpf.func @hint section "xdp" {
+^bb0(%r1 : !ebpf.reg):
+  %r4 = ebpf.ldx64 %r1[0] : reg -> reg
+  %r3 = ebpf.ldx64 %r1[8] : reg -> reg
+  ebpf.stx64 %r4[0], %r3 : reg, reg
+  %r0 = ebpf.movi 0 -> reg
+  ebpf.exit(%r0) : reg
+}
+
+// Two values that change places in each round of a loop go through a third register.
+// CHECK-LABEL: ebpf.func @exchange
+// CHECK:       ^[[HEAD:bb[0-9]+]](%[[X:.*]]: !ebpf.reg<[[RX:r[0-9]]]>, %[[Y:.*]]: !ebpf.reg<[[RY:r[0-9]]]>)
+// CHECK:         %[[T:.*]] = ebpf.mov %{{.*}} -> [[RT:r[0-9]]]
+// CHECK-NEXT:    ebpf.mov %{{.*}}
+// CHECK-NEXT:    ebpf.mov %[[T]] : [[RT]]
+ebpf.func @exchange section "xdp" {
+^bb0(%a : !ebpf.reg, %b : !ebpf.reg):
+  ebpf.ja ^head(%a, %b : reg, reg)
+^head(%x : !ebpf.reg, %y : !ebpf.reg):
+  %v = ebpf.ldx64 %x[0] : reg -> reg
+  ebpf.stx64 %y[8], %v : reg, reg
+  ebpf.jeqi %v, 0, ^done, ^head(%y, %x : reg, reg) : reg
+^done:
+  ebpf.exit(%v) : reg
+}
+
+// Five values across a call: four registers survive it, the fifth goes to the stack, below what the function uses.
+// CHECK-LABEL: ebpf.func @spill
+// CHECK:         ebpf.stx64 %[[FP:.*]][-16], %{{.*}} : r10, r{{[0-9]}}
+// CHECK:         ebpf.call 5() -> r0
+// CHECK:         ebpf.ldx64 %[[FP]][-16] : r10 -> r{{[0-9]}}
+ebpf.func @spill section "xdp" {
+^bb0(%p : !ebpf.reg):
+  %fp = ebpf.frame -> reg
+  ebpf.st64 %fp[-8], 0 : reg
+  %a = ebpf.ldx64 %p[0] : reg -> reg
+  %b = ebpf.ldx64 %p[8] : reg -> reg
+  %c = ebpf.ldx64 %p[16] : reg -> reg
+  %d = ebpf.ldx64 %p[24] : reg -> reg
+  %t = ebpf.call 5() -> reg
+  ebpf.stx64 %p[0], %b : reg, reg
+  ebpf.stx64 %p[8], %c : reg, reg
+  ebpf.stx64 %p[16], %d : reg, reg
+  ebpf.stx64 %p[24], %a : reg, reg
+  ebpf.exit(%t) : reg
+}
+
+// Constants are not kept in registers across calls, nor stored: they are made again.
+// CHECK-LABEL: ebpf.func @constants
+// CHECK-NEXT:  ^bb0
+// CHECK-NEXT:    ebpf.call 5() -> r0
+// CHECK-NEXT:    ebpf.movi 2 -> r[[R:[0-9]]]
+// CHECK:         ebpf.call 5() -> r0
+// CHECK-NEXT:    ebpf.movi 1 -> r[[R]]
+ebpf.func @constants section "xdp" {
+^bb0(%p : !ebpf.reg):
+  %one = ebpf.movi 1 -> reg
+  %two = ebpf.movi 2 -> reg
+  %a = ebpf.call 5() -> reg
+  ebpf.jeqi %a, 0, ^out(%two : reg), ^more : reg
+^more:
+  %b = ebpf.call 5() -> reg
+  ebpf.ja ^out(%one : reg)
+^out(%v : !ebpf.reg):
+  ebpf.exit(%v) : reg
+}
+
+// Dead values and unreachable blocks are not allocated, and so not there any more.
+// CHECK-LABEL: ebpf.func @dead
+// CHECK-NEXT:  ^bb0(%{{.*}}: !ebpf.reg<r1>):
+// CHECK-NEXT:    ebpf.movi 0 -> r0
+// CHECK-NEXT:    ebpf.exit
+// CHECK-NEXT:  }
+ebpf.func @dead section "xdp" {
+^bb0(%p : !ebpf.reg):
+  %x = ebpf.addi %p, 4 : reg -> reg
+  %0 = ebpf.movi 0 -> reg
+  ebpf.exit(%0) : reg
+^nowhere:
+  ebpf.exit(%p) : reg
+}
