@@ -23,7 +23,7 @@ from fsir.driver.targets import EmitOptions
 
 LICENCE = "SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception"
 BEFORE_TABLES = ("run.h",)
-BEFORE_PROGRAM = ("memory.h", "maps.h", "packet.h", "arith.h", "helpers.h")
+BEFORE_PROGRAM = ("memory.h", "maps.h", "packet.h", "arith.h", "helpers.h", "printk.h")
 AFTER_PROGRAM = ("process.h",)
 IN_PROCESS = ("inprocess.h",)
 SOCKET = ("options.h", "objects.h", "reentry.h", "socket.h", "main.h")

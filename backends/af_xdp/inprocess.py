@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from ctypes import CFUNCTYPE, POINTER, byref, c_char, c_char_p, c_int, c_uint8, c_uint32, c_uint64
+from ctypes import CFUNCTYPE, POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ _UPDATE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), POINTER(c_uint8), c_uint6
 _REMOVE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8))
 _STORE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), c_uint64, POINTER(c_uint8))
 _RANDOM = CFUNCTYPE(c_uint32)
-_PRINT = CFUNCTYPE(None, c_char_p)
+_PRINT = CFUNCTYPE(None, POINTER(c_uint8), c_size_t)
 
 
 class _Host(ctypes.Structure):
@@ -279,5 +279,5 @@ class Process:
         self.machine.memory.write_bytes(token, bytes(value[: self._maps[number].value_size]))
         return 0
 
-    def _print(self, text: bytes) -> None:
-        self.machine.log.append(text.decode(errors="replace"))
+    def _print(self, text: Any, length: int) -> None:
+        self.machine.log.append(bytes(text[:length]).decode(errors="replace"))

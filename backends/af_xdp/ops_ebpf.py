@@ -74,9 +74,13 @@ def _ldx(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
     loaded = load(op, op.operands[0], op.int_prop("off"), row.width, e)
     # A 32-bit load from the context gives a packet pointer, so the result is not cut to the width of the load.
     e.set(op.results[0], f"fs_sext({loaded}, {row.width})" if row.signed else loaded)
+    if row.form is Form.LOAD_ACQ:
+        e.line("__atomic_thread_fence(__ATOMIC_ACQUIRE);")
 
 
 def _stx(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
+    if row.form is Form.STORE_REL:
+        e.line("__atomic_thread_fence(__ATOMIC_RELEASE);")
     store(op, op.operands[0], op.int_prop("off"), row.width, e.use(op.operands[1]), e)
 
 

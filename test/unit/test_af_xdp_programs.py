@@ -9,6 +9,7 @@ from af_xdp_helpers import FRAME, agree, c_source, needs_compiler, parse, proces
 
 from fsir.backends.af_xdp.inprocess import compile_c
 from fsir.driver.diagnostics import FailedAt
+from fsir.interp.engine import InterpProgram
 
 pytestmark = needs_compiler
 
@@ -558,3 +559,52 @@ def test_keys_of_odd_widths_are_laid_out_without_gaps() -> None:
     table = 'map.decl @table "hash" key 10 value 4 entries 4 flags 0\n'
     maps = {"table": [{"key": bytes(range(10)).hex(), "value": "11223344"}]}
     assert [outcome.verdict for outcome in agree(xdp(code, table), [FRAME, FRAME[::-1]], maps)] == [2, 1]
+
+
+FORMATS = (
+    "plain, 100%%",
+    "%d %u %x",
+    "%lld %llx %li",
+    "[%5d] [%-5d] [%05d]",
+    "[%+d] [% d] [%+08lld]",
+    "[%X] [%08llX] [%-8x]",
+    "[%s] [%8s] [%-8s]",
+    "[%c] [%3c] [%-3c]",
+    "%s %%",
+    "%d %d %d %d",
+    "%q",
+    "%",
+    "%sx",
+    "%hd",
+    "tab\tand\nline",
+    "control \x01",
+    "%100d",
+)
+
+
+@pytest.mark.parametrize("text", FORMATS)
+@pytest.mark.parametrize(
+    "words", [(0, 1, 2), (0xFFFF_FFFF_FFFF_FFFE, 1 << 31, 0x4142), (1 << 63, 65, 0xFFFFFFFF)]
+)
+def test_trace_printk(text: str, words: tuple[int, int, int]) -> None:
+    """The text is in the packet; where it has %s, the argument is an address in it."""
+    where = [f"%a{n} = packet.load %base[{8 * n}] : !packet.ptr -> i64\n" for n in range(3)]
+    if "%s" in text.replace("8s", "s").replace("-", ""):
+        where = [f"%p{n} = packet.offset %base[24] : !packet.ptr -> !packet.ptr\n" for n in range(3)]
+        where += [f"%a{n} = ebpf.cast %p{n} : !packet.ptr -> i64\n" for n in range(3)]
+    code = f"""{BASE}{"".join(where)}
+      %format = packet.offset %base[32] : !packet.ptr -> !packet.ptr
+      %size = arith.constant {len(text) + 1} : i64
+      %n = ebpf.call 6(%format, %size, %a0, %a1, %a2) : !packet.ptr, i64, i64, i64, i64 -> i64
+      packet.store %base[8], %n : !packet.ptr, i64
+      {PASS}
+    """
+    module = parse(xdp(code))
+    packet = (
+        b"".join(word.to_bytes(8, "little") for word in words) + b"string\0\0" + text.encode() + bytes(20)
+    )
+    reference, compiled = InterpProgram(module), process(module)
+    expected, got = reference.run(packet), compiled.run(packet)
+    assert got.dropped_because is None
+    assert got.packet.hex() == expected.data.hex()
+    assert compiled.machine.log == reference.machine.log

@@ -2,7 +2,7 @@
 
 static uint64_t fs_env_now(struct fs_run *run, int clock);
 static uint32_t fs_env_random(struct fs_run *run);
-static void fs_env_print(struct fs_run *run, const char *text);
+static void fs_env_print(struct fs_run *run, const char *text, size_t length);
 FS_API uint64_t fs_call(struct fs_run *run, uint64_t function, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4);
 
 FS_API uint64_t fs_bpf_map_lookup_elem(struct fs_run *run, uint64_t map, uint64_t key)
@@ -190,64 +190,4 @@ FS_API uint64_t fs_bpf_loop(struct fs_run *run, uint64_t count, uint64_t functio
 		if (fs_call(run, function, i, context, 0, 0))
 			return i + 1;
 	return count;
-}
-
-/* bpf_trace_printk: %d %i %u %x %X %o %c %s %p and %%, with widths, flags and h, l, ll. */
-FS_API uint64_t fs_bpf_trace_printk(struct fs_run *run, uint64_t format, uint64_t size, uint64_t a1, uint64_t a2,
-				    uint64_t a3)
-{
-	const char *text = (const char *)fs_buffer(run, format, (uint32_t)size, false);
-	const uint64_t arguments[] = { a1, a2, a3 };
-	const char *end = text + strnlen(text, (uint32_t)size);
-	char line[512], piece[32];
-	size_t used = 0, next = 0;
-
-	while (text < end && used < sizeof(line) - 1) {
-		size_t long_ones = 0, shorts = 0, length = 0, room = sizeof(line) - used;
-		int written = 0;
-
-		if (*text != '%' || text[1] == '%') {
-			line[used++] = *text;
-			text += *text == '%' ? 2 : 1;
-			continue;
-		}
-		piece[length++] = *text++;
-		while (text < end && length < 20 && strchr("-+ #0123456789", *text))
-			piece[length++] = *text++;
-		for (; text < end && strchr("hlz", *text); text++) {
-			shorts += *text == 'h';
-			long_ones += *text != 'h';
-		}
-		if (text >= end || next >= 3 || !strchr("diuxXocsp", *text))
-			return (uint64_t)-FS_EINVAL;
-		uint64_t word = arguments[next++];
-		if (*text == 's') {
-			for (; used < sizeof(line) - 1; word++) {
-				char letter = (char)*fs_any_at(run, word, 1, false);
-
-				if (!letter)
-					break;
-				line[used++] = letter;
-			}
-		} else {
-			bool is_signed = *text == 'd' || *text == 'i';
-			unsigned int bits = shorts ? (shorts > 1 ? 8 : 16) : long_ones || *text == 'p' ? 64 : 32;
-
-			memcpy(piece + length, *text == 'c' ? "" : "ll", 3);
-			length += *text == 'c' ? 0 : 2;
-			piece[length++] = *text == 'p' ? 'x' : *text;
-			piece[length] = 0;
-			word = is_signed ? fs_sext(word, bits) : word & (UINT64_MAX >> (64 - bits));
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-			written = *text == 'c' ? snprintf(line + used, room, piece, (int)word) :
-						 snprintf(line + used, room, piece, (long long)word);
-#pragma GCC diagnostic pop
-			used += written < 0 ? 0 : (size_t)written < room ? (size_t)written : room - 1;
-		}
-		text++;
-	}
-	line[used] = 0;
-	fs_env_print(run, line);
-	return used;
 }

@@ -23,7 +23,7 @@ struct fs_host {
 	int (*remove)(uint32_t map, const uint8_t *key);
 	int (*store)(uint32_t map, const uint8_t *key, uint64_t token, const uint8_t *value);
 	uint32_t (*random)(void);
-	void (*print)(const char *text);
+	void (*print)(const uint8_t *text, size_t length);
 };
 
 static struct fs_host fs_host;
@@ -67,10 +67,10 @@ static uint32_t fs_env_random(struct fs_run *run)
 	return fs_host.random();
 }
 
-static void fs_env_print(struct fs_run *run, const char *text)
+static void fs_env_print(struct fs_run *run, const char *text, size_t length)
 {
 	(void)run;
-	fs_host.print(text);
+	fs_host.print((const uint8_t *)text, length);
 }
 
 #define FS_EXPORT __attribute__((visibility("default")))

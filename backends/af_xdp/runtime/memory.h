@@ -41,19 +41,27 @@ FS_INLINE uint8_t *fs_value_at(struct fs_run *run, uint32_t map, uint64_t addres
 	return (uint8_t *)(uintptr_t)address;
 }
 
-FS_API uint8_t *fs_any_at(struct fs_run *run, uint64_t address, uint64_t size, bool write)
+/* Whether these bytes lie in an object that the program may touch. */
+FS_API bool fs_any_holds(struct fs_run *run, uint64_t address, uint64_t size, bool write)
 {
 	uint64_t in_packet = address - run->meta, length = run->end - run->meta;
 	uint64_t in_stack = address - (uint64_t)(uintptr_t)run->stack;
 
 	if (size <= length && in_packet <= length - size)
-		return (uint8_t *)(uintptr_t)address;
+		return true;
 	if (size <= run->stack_top && in_stack <= run->stack_top - size)
-		return (uint8_t *)(uintptr_t)address;
+		return true;
 	for (uint32_t map = 0; fs_maps[map].name; map++)
 		if (fs_value_holds(run, map, address, size, write))
-			return (uint8_t *)(uintptr_t)address;
-	fs_violation(run, write ? "write" : "read", address, size);
+			return true;
+	return false;
+}
+
+FS_INLINE uint8_t *fs_any_at(struct fs_run *run, uint64_t address, uint64_t size, bool write)
+{
+	if (FS_UNLIKELY(!fs_any_holds(run, address, size, write)))
+		fs_violation(run, write ? "write" : "read", address, size);
+	return (uint8_t *)(uintptr_t)address;
 }
 
 /* A helper's memory argument: an address is not looked at when there is nothing to read or write. */

@@ -45,6 +45,14 @@ FS_API uint64_t fs_adjust_tail(struct fs_run *run, uint64_t by)
 /* The handoff header (backends/handoff.py), field by field. */
 enum { FS_HANDOFF_MAGIC = 0xf5ca, FS_HANDOFF_VERSION = 1, FS_HEADER = 8, FS_TRAILER = 4 };
 
+/* Resume points of a program that has ended already, on a NIC that cannot carry out the verdict itself. */
+enum { FS_FINISHED_PASS = 0xffff, FS_FINISHED_ABORTED = 0xfffe, FS_FINISHED_REDIRECT = 0xfffd };
+
+FS_INLINE bool fs_is_finished(uint32_t resume)
+{
+	return resume >= FS_FINISHED_REDIRECT;
+}
+
 FS_INLINE uint64_t fs_carried(struct fs_run *run, uint32_t resume, uint32_t offset, uint32_t size)
 {
 	if (FS_UNLIKELY(!run->header || run->resume != resume))
@@ -70,6 +78,18 @@ FS_API void fs_accept(struct fs_run *run, uint32_t resume)
 	run->header = NULL;
 }
 
+/* Whether a header of this size, travelling this way, is one of this part's resume points, or says that all is done. */
+FS_API bool fs_is_known(uint32_t resume, uint32_t size, bool in_frame)
+{
+	if (fs_is_finished(resume))
+		return in_frame && size == FS_HEADER + (resume == FS_FINISHED_REDIRECT ? 4 : 0);
+	for (const struct fs_arrival *known = fs_arrivals; known->size; known++) {
+		if (known->resume == resume && known->size == size && known->in_frame == in_frame)
+			return true;
+	}
+	return false;
+}
+
 /* Read the header at `bytes`, of which `room` are there: whether it is one that this part knows. */
 FS_API bool fs_header(struct fs_run *run, const uint8_t *bytes, uint64_t room, bool in_frame)
 {
@@ -79,17 +99,14 @@ FS_API bool fs_header(struct fs_run *run, const uint8_t *bytes, uint64_t room, b
 		return false;
 	size = bytes[3];
 	resume = (uint32_t)fs_get(bytes + 4, 2);
-	for (const struct fs_arrival *known = fs_arrivals; known->size; known++) {
-		if (known->resume != resume || known->size != size || known->in_frame != in_frame || size > room)
-			continue;
-		run->header = bytes;
-		run->header_size = size + (in_frame ? 0 : FS_TRAILER);
-		run->own_meta = (uint32_t)fs_get(bytes + 6, 2);
-		run->resume = resume;
-		run->in_frame = in_frame;
-		return true;
-	}
-	return false;
+	if (size > room || !fs_is_known(resume, size, in_frame))
+		return false;
+	run->header = bytes;
+	run->header_size = size + (in_frame ? 0 : FS_TRAILER);
+	run->own_meta = (uint32_t)fs_get(bytes + 6, 2);
+	run->resume = resume;
+	run->in_frame = in_frame;
+	return true;
 }
 
 /* Find the handoff header in front of the frame, or at its beginning. The trailer is wiped, so that the buffer's next

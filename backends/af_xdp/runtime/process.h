@@ -9,6 +9,18 @@ FS_API bool fs_execute(struct fs_run *run, uint32_t *verdict)
 	return true;
 }
 
+/* Carry out the verdict of a program that ended on the NIC. */
+FS_API uint32_t fs_finish(struct fs_run *run)
+{
+	uint32_t how = run->resume;
+	uint64_t interface = how == FS_FINISHED_REDIRECT ? fs_get(run->header + FS_HEADER, 4) : 0;
+
+	fs_accept(run, how);
+	if (how == FS_FINISHED_REDIRECT)
+		return (uint32_t)fs_bpf_redirect(run, interface, 0);
+	return how == FS_FINISHED_PASS ? XDP_VERDICT_PASS : XDP_VERDICT_ABORTED;
+}
+
 /* `run` holds the packet's bounds. A violation or a missing handoff header drops the packet. */
 FS_API uint32_t fs_run_packet(struct fs_run *run)
 {
@@ -26,6 +38,8 @@ FS_API uint32_t fs_run_packet(struct fs_run *run)
 		fs_counters.handoff_errors++;
 		return XDP_VERDICT_DROP;
 	}
+	if (run->header && fs_is_finished(run->resume))
+		return fs_finish(run);
 	completed = fs_execute(run, &verdict);
 	fs_values_end(run);
 	if (!completed) {

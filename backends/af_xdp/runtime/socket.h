@@ -46,10 +46,11 @@ static uint32_t fs_env_random(struct fs_run *run)
 	return (uint32_t)((fs_random_state * UINT64_C(0x2545F4914F6CDD1D)) >> 32);
 }
 
-static void fs_env_print(struct fs_run *run, const char *text)
+static void fs_env_print(struct fs_run *run, const char *text, size_t length)
 {
 	(void)run;
-	fprintf(stderr, "%s\n", text);
+	fwrite(text, 1, length, stderr);
+	fputc('\n', stderr);
 }
 
 static void fs_refill(struct fs_queue *queue)
