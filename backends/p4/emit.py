@@ -43,7 +43,7 @@ def control_plane(module: ModuleOp) -> dict[str, Any]:
 def compile_part(module: ModuleOp) -> Program:
     """The program of the module's P4 part."""
     part = nic_part(module)
-    functions = [op for op in part.body.block.ops if isinstance(op, FuncOp)]
+    functions = [op for block in part.body.blocks for op in block.ops if isinstance(op, FuncOp)]
     if len(functions) != 1:
         have = ", ".join(func.symbol for func in functions) or "none"
         fail(part, f"a part on P4 is one function, and @{part.sym_name.data} has {have}; inline subprograms first")
