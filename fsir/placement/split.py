@@ -8,6 +8,7 @@ blocks by ways that the original did not have.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -224,7 +225,7 @@ def _land(copy: _Copy, point: ResumePoint, ctx: SSAValue) -> tuple[Block, Block,
             result_types=[IntegerType(each.width)],
             properties={"resume": int_attr(point.number), "index": int_attr(index)},
         )
-        carried.res.name_hint = each.name
+        carried.res.name_hint = re.sub(r"[^\w$.-]+", "_", each.name).strip("_")  # eth.h_source[3] is no name
         ops.append(carried)
         fields.append(carried.res)
     ops.append(AcceptOp.create(operands=[ctx], properties={"resume": int_attr(point.number)}))
