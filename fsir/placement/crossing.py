@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xdsl.dialects import arith, cf
+from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerType
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
-from fsir.analysis.dominance import successors
 from fsir.analysis.effects import EffectTable
 from fsir.analysis.liveness import Liveness
 from fsir.backends.handoff import MAX_SIZE, Layout
@@ -24,6 +23,7 @@ from fsir.dialects import map as maps
 from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.placement.access import CHANGES, MapAccesses, is_displacement
+from fsir.placement.facts import Facts
 from fsir.placement.graph import FlowGraph
 from fsir.placement.held import Held
 from fsir.placement.scalars import Scalars
@@ -86,6 +86,7 @@ class Crossings:
         self.scalars = Scalars(func)
         self.liveness = Liveness(func.body)
         self.held = Held(self.tree, accesses)
+        self.facts = Facts(self.tree)
         self.stack = StackBytes(func, self.tree, accesses.declarations, self.scalars)
         self.changed = {name for name, kind, _ in accesses.of_function(func) if kind in CHANGES}
         self.moved = {name for name, kind, _ in accesses.of_function(func) if kind in ("update", "delete", "opaque")}
@@ -133,35 +134,6 @@ class Crossings:
                         return True
         return False
 
-    def guarded(self, block: Block) -> dict[SSAValue, int]:
-        """The sizes that guards on every way to a block have proven, by address."""
-        proven: dict[SSAValue, int] = {}
-        for condition in self._conditions(block):
-            if isinstance(condition, packet.GuardOp) and isinstance(condition.end.type, EndType):
-                proven[condition.ptr] = max(proven.get(condition.ptr, 0), condition.int_prop("size"))
-        return proven
-
-    def found(self, block: Block) -> set[SSAValue]:
-        """The map addresses that are known not to be null at a block."""
-        return {c.value for c in self._conditions(block) if isinstance(c, maps.HitOp)}
-
-    def _conditions(self, block: Block) -> list[Operation]:
-        """The operations whose i1 result is true whenever control is at `block`."""
-        found: list[Operation] = []
-        at: Block | None = block
-        while at is not None:
-            above = self.tree.idom(at)
-            if above is not None and isinstance(last := above.last_op, cf.ConditionalBranchOp):
-                then, otherwise = successors(above)
-                proven = then is not otherwise and self._only_from(then, above) and self.tree.dominates(then, block)
-                if proven and isinstance(last.cond.owner, Operation):
-                    found.append(last.cond.owner)
-            at = above
-        return found
-
-    def _only_from(self, block: Block, source: Block) -> bool:
-        return [p for p in self.tree.predecessors(block) if self.tree.is_reachable(p)] == [source]
-
 
 def _changes_packet(op: Operation) -> bool:
     from fsir.interp.helpers import HELPERS
@@ -195,9 +167,9 @@ class _Planner:
         for value in live:
             self.value(value)
         self.stack()
-        proven = self.shared.guarded(self.block)
+        proven = self.shared.facts.guarded(self.block)
         self.crossing.guards = [(ptr, size) for ptr, size in proven.items() if ptr in self._done and size > 0]
-        found = self.shared.found(self.block)
+        found = self.shared.facts.found(self.block)
         self.crossing.hits = [s.value for s in self.crossing.steps if s.value in found and _is_lookup(s.repeat)]
         layout = Layout(0, self.crossing.widths)
         if layout.size > MAX_SIZE:
