@@ -1,7 +1,7 @@
 """Random programs until told otherwise: `PYTHONPATH=test python -m fuzz [FIRST] [COUNT]` (root, for the kernel).
 
-Failures go to `build/fuzz/SEED.c`, with the flags and what failed in front. `python -m fuzz --shrink KIND FILE` makes one
-small, `python -m fuzz --again FILE` says what is wrong with it now.
+Failures go to `build/fuzz/SEED.c`, with the flags and what failed in front. `python -m fuzz --shrink KIND FILE` makes
+one small, `python -m fuzz --again FILE` says what is wrong with it now.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def run(first: int, count: int) -> None:
             else:
                 totals["programs"] += 1
                 totals["clean"] += not found.findings
+            if seed % 50 == 49:
+                print(f"-- {seed}: {totals['programs']} programs, {totals['clean']} clean", flush=True)
             for finding in found.findings:
                 totals["FINDINGS"] += 1
                 report(seed, finding.kind, finding.details)

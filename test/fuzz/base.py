@@ -50,7 +50,7 @@ class Base:
         choices = [name for name, _ in scope.variables]
         choices += [m for value in scope.values for m, _ in members(*value)]
         for name, _, length in scope.arrays:
-            choices += [f"{name}[{self.rng.randrange(length)}]", f"{name}[acc & {length - 1}]"]
+            choices += [f"{name}[{self.rng.randrange(length)}]", f"{name}[BOUND(acc, {length - 1})]"]
         choices += [self.packet_target(scope) for _ in scope.packets[-3:]]
         if self.rng.random() < 0.1:
             choices += ["g_count", "g_zero", "g_small[acc & 3]"] * 3

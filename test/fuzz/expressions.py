@@ -111,7 +111,7 @@ class Expressions:
         if self.rng.random() < 0.5:
             return f"{name}[{self.rng.randrange(length)}]"
         simple = [v for v, t in scope.variables if t[0] == "u"] + scope.counters
-        return f"{name}[{self.rng.choice(simple)} & {length - 1}]" if simple else f"{name}[0]"
+        return f"{name}[BOUND({self.rng.choice(simple)}, {length - 1})]" if simple else f"{name}[0]"
 
     def condition(self, scope: Scope, depth: int = 2) -> str:
         """Something to branch on."""

@@ -8,7 +8,6 @@ HEAD = """\
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
 typedef signed char s8; typedef short s16; typedef int s32; typedef long long s64;
 #define SEC(name) __attribute__((section(name), used))
-#define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 struct xdp_md { u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex; };
 static void *(*lookup)(void *, const void *) = (void *)1;
@@ -22,6 +21,7 @@ static long (*redirect_map)(void *, u64, u64) = (void *)51;
 static long (*adjust_meta)(struct xdp_md *, int) = (void *)54;
 static long (*adjust_tail)(struct xdp_md *, int) = (void *)65;
 static long (*bpf_loop)(u32, void *, void *, u64) = (void *)181;
+#define BOUND(x, m) ({ u64 j_ = (x) & (m); asm volatile("" : "+r"(j_)); j_; })
 #define ROL16(x, n) ((u16)((u16)(x) << (n)) | (u16)((u16)(x) >> (16 - (n))))
 #define ROL32(x, n) ((u32)(x) << (n) | (u32)(x) >> (32 - (n)))
 #define ROL64(x, n) ((u64)(x) << (n) | (u64)(x) >> (64 - (n)))

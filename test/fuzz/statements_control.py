@@ -120,6 +120,8 @@ class ControlStatements(Base):
 
     def callback(self, scope: Scope) -> None:
         """A function called back by a helper, with what it needs on the stack."""
+        if self.legacy:
+            return self.mix(scope)  # a callback needs BTF
         name = self.fresh("l")
         self.subprograms.callback(name)
         self.add(f"u64 {name}[2] = {{ acc, {self.exprs.make(scope, 1)} }};")

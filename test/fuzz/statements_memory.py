@@ -155,7 +155,7 @@ class MemoryStatements(Base):
             self.add(f"u64 *{pointer} = lookup(&m_lru, &{buffer}[{self.rng.choice((1, 2))}]);")
             self.add(f"if ({pointer}) *{pointer} += {buffer}[0];")
             self.add(f"update(&m_lru, &{buffer}[{self.rng.choice((1, 2))}], {buffer}, 0);")
-            self.add(f"acc += {buffer}[acc & 3];")
+            self.add(f"acc += {buffer}[BOUND(acc, 3)];")
         elif kind == 1:
             packet, length = self.rng.choice(scope.packets)
             at = self.rng.randrange(max(1, length - 3))
@@ -204,7 +204,7 @@ class MemoryStatements(Base):
         self.add(f"{name}.q[1] = {self.exprs.make(scope, 1)};")
         for _ in range(self.rng.randint(1, 5)):
             member, size = self.rng.choice((("q", 2), ("d", 4), ("w", 8), ("b", 16), ("s", 8)))
-            index = str(self.rng.randrange(size)) if self.rng.random() < 0.8 else f"acc & {size - 1}"
+            index = str(self.rng.randrange(size)) if self.rng.random() < 0.8 else f"BOUND(acc, {size - 1})"
             head = f"if ({self.exprs.condition(scope, 1)}) " if self.rng.random() < 0.3 else ""
             if self.rng.random() < 0.5:
                 self.add(f"{head}{name}.{member}[{index}] = {self.exprs.make(scope, 1)};")

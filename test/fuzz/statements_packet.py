@@ -180,7 +180,7 @@ class PacketStatements(Base):
         pointer, length = self.rng.choice(usable)
         size = self.rng.choice((1, 1, 2, 4))
         limit = max(m for m in (1, 3, 7, 15, 31) if m + size <= length)
-        index = f"{pointer} + (({self.exprs.leaf(scope)}) & {limit})"
+        index = f"{pointer} + BOUND({self.exprs.leaf(scope)}, {limit})"
         kind = f"u{8 * size}"
         if self.rng.random() < 0.5:
             self.add(f"acc = acc * 5 + *({kind} *)({index});")

@@ -50,7 +50,7 @@ class Subprograms:
             ),
             "value": lambda: f"u32 {name} = (u32)({e()}) & 3; acc += f_value({name}, {e()});",
             "bytes": lambda: (
-                f"u8 {name}[16] = {{ {e()} }}; f_bytes({name}, {e()}); acc += {name}[3] + {name}[acc & 15];"
+                f"u8 {name}[16] = {{ {e()} }}; f_bytes({name}, {e()}); acc += {name}[3] + {name}[BOUND(acc, 15)];"
             ),
         }[kind]()
 
@@ -114,6 +114,6 @@ class Subprograms:
             ),
             "bytes": lambda: (
                 "static NOINLINE void f_bytes(u8 *b, u32 n)\n"
-                f"{{\n\tb[n & 15] = {e('n')};\n\tb[3] += b[{self.rng.randrange(16)}];\n}}\n"
+                f"{{\n\tb[BOUND(n, 15)] = {e('n')};\n\tb[3] += b[{self.rng.randrange(16)}];\n}}\n"
             ),
         }[kind]()
