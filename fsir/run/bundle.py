@@ -172,7 +172,8 @@ class BundleEngine:
         outcome = self._user.run(
             frame, metadata=metadata, ifindex=self.settings.ifindex, queue=self.settings.queue, clock_ns=clock_ns
         )
-        redirect: Redirect | None = outcome.redirect
+        # A NIC that chose the target says the interface, not the map entry: no answer to compare.
+        redirect: Redirect | None = None if self._switch is not None else outcome.redirect
         parts = (*parts, (part["name"], 0))
         return PacketResult(index, outcome.verdict, outcome.packet, outcome.metadata, self.hook, redirect, parts=parts)
 
