@@ -3,6 +3,7 @@
 #   make demo      the tour: one network function from object to a three-way split, and the comparison; no root
 #   make test      lint, types and all tests (as root with the kernel and veth runs)
 #   make check     lint and types only            make lint      ruff only
+#   make test-corpus  real objects in and out, in the kernel, interpreted, compiled (long; PIPELINES=... chooses)
 #   make bench     the benchmarks in bench/       make examples  rebuild the objects of examples/ from their C
 #   make clean     removes what make made
 #
@@ -12,11 +13,11 @@ VENV := .venv/bin
 PYTEST_ARGS ?=
 JOBS ?= 2
 
-.PHONY: help demo test check lint types pytest bench examples clean setup-run setup-dev setup-system
+.PHONY: help demo test check lint types pytest test-corpus bench examples clean setup-run setup-dev setup-system
 .NOTPARALLEL:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '3,10p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '3,11p'
 
 setup-run:
 	@.ci/venv run
@@ -46,6 +47,14 @@ types: setup-dev
 
 pytest: setup-dev
 	$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+
+# Every check runs, also after one that found something; the exit status is that of all.
+PIPELINES ?= raise raise,lower-to-xdp raise,optimize,lower-to-xdp
+CORPUS = PYTHONPATH=test $(VENV)/python -m corpus
+test-corpus: setup-system setup-dev
+	@$(CORPUS) collect
+	@failed=0; for check in identity load interp; do $(CORPUS) $$check || failed=1; done; \
+	for passes in $(PIPELINES); do $(CORPUS) pipeline $$passes || failed=1; done; exit $$failed
 
 bench: setup-system setup-dev
 	@set -e; for script in bench/bench_*.py; do \

@@ -24,13 +24,17 @@ class Finding:
 
 @dataclass
 class Findings:
-    """The findings of one object, and numbers to add up."""
+    """The findings of one object, numbers to add up, and numbers of which the largest counts."""
 
     found: list[Finding] = field(default_factory=list)
     numbers: dict[str, float] = field(default_factory=dict)
+    largest: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def add(self, status: str, subject: str, reason: str = "", details: str = "") -> None:
         self.found.append(Finding(status, subject, reason, details))
 
     def count(self, name: str, by: float = 1) -> None:
         self.numbers[name] = self.numbers.get(name, 0) + by
+
+    def extreme(self, name: str, value: float, subject: str) -> None:
+        self.largest[name] = max(self.largest.get(name, (0.0, "")), (value, subject))

@@ -30,6 +30,7 @@ from fsir.analysis.verify import verify_module
 from fsir.analysis.verify_allocated import verify_allocated
 from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
+from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.driver.errors import PassFailure
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import ExecutionError, SelectionError
@@ -56,13 +57,15 @@ class PipelineCheck:
         module = import_object(item.data, item.name)
         start = time.process_time()
         try:
-            run_pipeline(make_context(), module, self.pipeline)
+            with collecting(Diagnostics()):
+                run_pipeline(make_context(), module, self.pipeline)
         except PassFailure as failure:
             cause = failure.__cause__ or failure
             result.add(FAIL, item.name, f"{failure}: {type(cause).__name__}: {cause}"[:240])
             return result
         seconds = time.process_time() - start
         result.count("seconds in passes", seconds)
+        result.extreme("most seconds for an object", seconds, item.name)
         if seconds > SLOW:
             result.add(NOTE, item.name, f"takes more than {SLOW:.0f} s", f"{seconds:.0f} s")
         verify_module(module)
@@ -106,7 +109,7 @@ class PipelineCheck:
             if elf is not None:
                 difference = self.in_kernel(result, subject, item, original, elf, target, type_, maps, number)
                 compared += difference is None
-            if difference is None and not incomparable(original, target.name):
+            if difference in (None, _NOTHING) and not incomparable(original, target.name):
                 difference = self.interpreted(original, module, target, type_, maps, number)
                 compared += difference is None
             if difference is not None and difference != _NOTHING:
@@ -198,7 +201,7 @@ def _sizes(result: Findings, item: Item, original: ModuleOp, module: ModuleOp) -
         result.count("functions")
         result.count("instructions before", before[func.symbol])
         result.count("instructions after", after)
-        result.count("sum of log ratios", math.log(after / before[func.symbol]))
+        result.count("logs of functions", math.log(after / before[func.symbol]))
         if func.keep is not None:
             result.count("fallbacks")
             result.add(FAIL, f"{item.name} {func.symbol}", f"keeps its code: {func.keep.data}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from corpus.findings import FAIL, NOTE, OK, SKIP, Finding, Findings
 
 HEADINGS = {FAIL: "FAILED", SKIP: "skipped", NOTE: "noted"}
 LISTED = 6
+LOGS = "logs of "
 
 
 class Report:
@@ -22,11 +24,14 @@ class Report:
         self.title = title
         self.found: list[Finding] = []
         self.numbers: dict[str, float] = defaultdict(float)
+        self.largest: dict[str, tuple[float, str]] = {}
 
     def add(self, findings: Findings) -> None:
         self.found += findings.found
         for name, value in findings.numbers.items():
             self.numbers[name] += value
+        for name, found in findings.largest.items():
+            self.largest[name] = max(self.largest.get(name, found), found)
 
     def with_status(self, status: str) -> list[Finding]:
         return [finding for finding in self.found if finding.status == status]
@@ -44,13 +49,25 @@ class Report:
         counts = {status: len(self.with_status(status)) for status in (OK, FAIL, SKIP, NOTE)}
         judged = counts[OK] + counts[FAIL]
         share = f" ({100 * counts[OK] / judged:.2f} %)" if judged else ""
-        for name, value in sorted(self.numbers.items()):
+        for name, (value, subject) in sorted(self.largest.items()):
+            out(f"  {name}: {value:,.2f} ({subject})", highlight=False)
+        for name, value in sorted(self.shown_numbers().items()):
             out(f"  {name}: {value:,.0f}" if value == int(value) else f"  {name}: {value:,.3f}", highlight=False)
         out(
             f"  [bold]{counts[OK]:,} of {judged:,} agree{share}[/bold]; failed {counts[FAIL]:,}, "
             f"skipped {counts[SKIP]:,}, noted {counts[NOTE]:,}",
             highlight=False,
         )
+
+    def shown_numbers(self) -> dict[str, float]:
+        """Sums, and the geometric means of ratios: sums of logarithms over counts, by the names (logs of X, X)."""
+        shown = dict(self.numbers)
+        for name in self.numbers:
+            if name.startswith(LOGS):
+                what = name.removeprefix(LOGS)
+                del shown[name]
+                shown[f"geometric mean of the ratio, {what}"] = math.exp(self.numbers[name] / self.numbers[what])
+        return shown
 
     def _print_reasons(self, console: Console, status: str, everything: bool) -> None:
         groups: dict[str, list[Finding]] = defaultdict(list)
@@ -68,5 +85,10 @@ class Report:
     def write(self, path: Path) -> None:
         """All findings as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"title": self.title, "numbers": dict(self.numbers), "found": [asdict(f) for f in self.found]}
+        content = {
+            "title": self.title,
+            "numbers": self.shown_numbers(),
+            "largest": self.largest,
+            "found": [asdict(f) for f in self.found],
+        }
         path.write_text(json.dumps(content, indent=1) + "\n")

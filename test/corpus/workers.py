@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
+from fsir.driver.diagnostics import Diagnostics, collecting
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -80,7 +82,8 @@ def _child(function: Callable[[Item], Result], item: Item, sender: Connection) -
     os.nice(NICE)
     result: object
     try:
-        result = function(item)
+        with collecting(Diagnostics()):
+            result = function(item)
     except Exception as error:
         result = Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     sender.send(result)
