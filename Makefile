@@ -17,7 +17,7 @@ JOBS ?= 2
 .NOTPARALLEL:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '3,11p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '3,10p'
 
 setup-run:
 	@.ci/venv run
