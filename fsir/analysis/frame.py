@@ -109,6 +109,8 @@ class Frame:
             return False
         for how, at, size in found:
             end = 0 if size is None else offset + at + size
+            if not -FRAME_SIZE <= offset + at <= end <= 0:
+                return False  # outside of the frame: no loader takes this
             self.accesses.append(Access(op, how, offset + at, end, index))
         return True
 

@@ -6,6 +6,7 @@ of a region once per block), without recursion over blocks, and with errors that
 
 from __future__ import annotations
 
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, ErasedSSAValue, Operation
 from xdsl.traits import IsTerminator, NoTerminator
 from xdsl.utils.exceptions import VerifyException
@@ -25,6 +26,8 @@ def _verify_operation(root: Operation) -> None:
     while work:
         op, nested_done = work.pop()
         if op.regions and not nested_done:
+            if isinstance(op, ModuleOp) and (op.body.first_block is None or op.body.first_block.next_block is not None):
+                raise InvalidOperation(op, "holds one block, not several or none")
             work.append((op, True))
             nested: list[tuple[Operation, bool]] = []
             for region in op.regions:

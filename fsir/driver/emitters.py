@@ -11,10 +11,10 @@ from fsir.driver.targets import EmitOptions
 
 def print_module(module: ModuleOp, generic: bool = False, debuginfo: bool = False) -> str:
     """The text of `module`, ending with a line break; `debuginfo` adds the locations."""
-    from xdsl.printer import Printer
+    from fsir.driver.ir_text import TextPrinter
 
     out = StringIO()
-    Printer(stream=out, print_generic_format=generic, print_debuginfo=debuginfo).print_op(module)
+    TextPrinter(stream=out, print_generic_format=generic, print_debuginfo=debuginfo).print_op(module)
     return out.getvalue() + "\n"
 
 

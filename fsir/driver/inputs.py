@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import sys
-from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import FileLineColLoc, IntAttr, LocationAttr, ModuleOp, StringAttr
-from xdsl.parser import Parser
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import ParseError, VerifyException
 from xdsl.utils.lexer import Span
 
 from fsir.driver.errors import UsageError
 from fsir.driver.garbage import collector_paused
-
-if TYPE_CHECKING:
-    from xdsl.ir import Operation
+from fsir.driver.ir_text import LocatingParser
 
 ELF_MAGIC = b"\x7fELF"
 SPLIT_MARKER = "// -----"
@@ -103,7 +98,7 @@ def parse_text(ctx: Context, text: str, name: str) -> ModuleOp:
     """The module of IR text; an operation without a `loc(...)` gets the position where it begins."""
     if not text.strip() or all(line.strip()[:2] in ("", "//") for line in text.splitlines()):
         return ModuleOp([])
-    parser = _LocatingParser(ctx, text, name)
+    parser = LocatingParser(ctx, text, name)
     try:
         return parser.parse_module()
     except ParseError:
@@ -112,30 +107,3 @@ def parse_text(ctx: Context, text: str, name: str) -> ModuleOp:
         # Attributes that check themselves when they are made know nothing of the text.
         span = Span(parser.pos, parser.pos, parser.lexer.input)
         raise ParseError(span, f"{error} (just before here)") from error
-
-
-class _LocatingParser(Parser):
-    """xDSL's parser, which by itself keeps no positions. A written `loc(unknown)` stays unknown."""
-
-    def __init__(self, ctx: Context, text: str, name: str) -> None:
-        super().__init__(ctx, text, name)
-        self._file = StringAttr(name)
-        self._line_starts = [0]
-        for line in text.split("\n"):
-            self._line_starts.append(self._line_starts[-1] + len(line) + 1)
-        self._written: LocationAttr | None = None
-
-    def parse_optional_location(self) -> LocationAttr | None:
-        """Parse `loc(...)`, and remember it: for an operation this is the last thing that is parsed."""
-        self._written = super().parse_optional_location()
-        return self._written
-
-    def parse_operation(self) -> Operation:
-        """Parse one operation, and locate it."""
-        start = self.pos
-        op = super().parse_operation()
-        if self._written is None:
-            line = bisect_right(self._line_starts, start)
-            column = start - self._line_starts[line - 1] + 1
-            op.location = FileLineColLoc(self._file, IntAttr(line), IntAttr(column))
-        return op

@@ -26,6 +26,7 @@ from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.irdl import IRDLOperation
 from xdsl.parser import Parser, UnresolvedOperand
 from xdsl.printer import Printer
+from xdsl.utils.exceptions import VerifyException
 
 from fsir import isa
 from fsir.dialects.ebpf.types import check_words, parse_type, parse_types, print_type, print_types
@@ -158,6 +159,25 @@ class BranchOp(EbpfOp):
     With one successor every operand is passed to it; with two, the first operands are the instruction's own.
     """
 
+    def verify_(self) -> None:
+        super().verify_()
+        self._verify_segments()
+        for index, successor in enumerate(self.successors):
+            given = [value.type for value in self.successor_operands(index)]
+            taken = [arg.type for arg in successor.args]
+            if given != taken:
+                raise VerifyException(
+                    f"passes {_words(given)} to successor #{index}, whose block takes {_words(taken)}"
+                )
+
+    def _verify_segments(self) -> None:
+        if len(self.successors) < 2:
+            return
+        sizes = self.properties.get(SEGMENTS)
+        values = sizes.get_values() if isinstance(sizes, DenseArrayBase) else ()
+        if len(values) < len(self.successors) or min(values) < 0 or sum(values) != len(self.operands):
+            raise VerifyException(f"{SEGMENTS} does not divide {len(self.operands)} operands")
+
     def _bounds(self) -> list[int]:
         if len(self.successors) < 2:
             return [0, len(self.operands)]
@@ -199,6 +219,10 @@ class InsnOp(EbpfOp):
     def row(self) -> isa.Opcode:
         """The instruction's row of the ISA table."""
         return self.ROW
+
+
+def _words(types: Sequence[Attribute]) -> str:
+    return f"({', '.join(map(str, types))})"
 
 
 def print_successor(printer: Printer, block: Block, operands: Sequence[SSAValue]) -> None:

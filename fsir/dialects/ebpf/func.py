@@ -132,9 +132,9 @@ def functions(module: object) -> Sequence[FuncOp]:
     found: list[FuncOp] = []
     stack: list[Region] = [module.body]
     while stack:
-        for op in stack.pop().block.ops:
+        for op in (op for block in stack.pop().blocks for op in block.ops):
             if isinstance(op, FuncOp):
                 found.append(op)
             else:
-                stack.extend(region for region in op.regions if region.blocks.first is not None)
+                stack.extend(op.regions)
     return found
