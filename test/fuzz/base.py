@@ -17,7 +17,7 @@ class Base:
         self.lines: list[str] = []
         self.names = 0
         self.depth = 0
-        self.budget = rng.choice((4, 8, 12, 18, 25))
+        self.budget = rng.choice((3, 5, 8, 11, 15, 22))
         self.subprograms = Subprograms(rng, self.exprs)
         self.kinds: list[str] = []
 

@@ -20,11 +20,12 @@ from xdsl.utils.arg_spec import ArgSpec
 
 from fsir.analysis.verify import verify_module
 from fsir.analysis.verify_allocated import verify_allocated
+from fsir.analysis.verify_dominance import InvalidOperation
 from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import FailedAt
 from fsir.driver.errors import PassFailure
-from fsir.driver.pass_manager import PassManager
+from fsir.driver.pass_manager import PassManager, Watch
 from fsir.driver.pipeline import parse_pipeline
 from fsir.driver.pipeline_pass import PipelinePass
 from fsir.driver.registry import PassRegistry
@@ -79,6 +80,19 @@ class _Subject:
     frames: list[list[bytes]]
     kernel: bool
     expected: list[Trace] = field(default_factory=list)
+    made: dict[str, ModuleOp] = field(default_factory=dict)
+
+    def after(self, pipeline: str) -> ModuleOp:
+        """The module after passes (without options); not to be changed. Raises PassFailure."""
+        if not pipeline:
+            return self.module
+        if pipeline not in self.made:
+            before, _, last = pipeline.rpartition(",")
+            module = self.after(before).clone()
+            _run(module, last)
+            verify_module(module)
+            self.made[pipeline] = module
+        return self.made[pipeline]
 
 
 def _trace(subject: _Subject, elf: bytes, module: ModuleOp, state: int) -> Trace:
@@ -146,16 +160,16 @@ def _examine(subject: _Subject, counts: Counter[str], seed: int, only: str) -> I
             yield from _placed(subject, pipeline, counts, random.Random(seed))
 
 
-def _run(module: ModuleOp, pipeline: str | Sequence[ArgSpec]) -> str | None:
-    """Run passes; what went wrong."""
+def _run(module: ModuleOp, pipeline: str | Sequence[ArgSpec], verify: bool = False) -> None:
+    """Run passes. Raises PassFailure."""
     specs = parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
-    manager = PassManager(make_context())
-    try:
-        manager.run(module, manager.build(specs))
-    except PassFailure as failure:
-        cause = failure.__cause__ or failure
-        return f"{failure}: {type(cause).__name__}: {cause}"[:1500]
-    return None
+    manager = PassManager(make_context(), watch=Watch(verify_each=verify))
+    manager.run(module, manager.build(specs))
+
+
+def _told(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return f"{error}: {type(cause).__name__}: {cause}"[:1500]
 
 
 # --- machine code ----------------------------------------------------------------------------------------------------
@@ -163,12 +177,13 @@ def _run(module: ModuleOp, pipeline: str | Sequence[ArgSpec]) -> str | None:
 
 def _machine(subject: _Subject, pipeline: str, counts: Counter[str]) -> Iterator[Finding]:
     kind = f"kernel [{pipeline}]"
-    module = import_object(subject.elf, NAME)
-    if (error := _run(module, pipeline)) is not None:
-        if _NO_ROOM in error:
+    try:
+        module = subject.after(pipeline)
+    except (PassFailure, InvalidOperation) as error:
+        if _NO_ROOM in _told(error):
             counts[f"{pipeline} has no room in the frame"] += 1
-            return
-        yield Finding(f"{kind} crash", error)
+        else:
+            yield Finding(f"{kind} crash", _told(error))
         return
     for func in functions(module):
         verify_allocated(func)
@@ -228,14 +243,13 @@ def _difference(subject: _Subject, state: int, found: Trace) -> str | None:
 
 
 def _raised(subject: _Subject, pipeline: str, counts: Counter[str]) -> Iterator[Finding]:
-    module = import_object(subject.elf, NAME)
-    error = _run(module, pipeline)
-    if error is None:
-        verify_module(module)
-        error = _interpret(subject, module, poison=True)
-    if error is not None:
+    try:
+        wrong = _interpret(subject, subject.after(pipeline), poison=True)
+    except (PassFailure, InvalidOperation) as error:
+        wrong = _told(error)
+    if wrong is not None:
         guilty, what = _bisect(subject, pipeline)
-        yield Finding(f"interpreter [{pipeline}] {guilty}", what or error)
+        yield Finding(f"interpreter [{pipeline}] {guilty}", what or wrong)
         return
     counts[f"{pipeline} same"] += 1
 
@@ -252,9 +266,13 @@ def flattened(pipeline: str) -> list[ArgSpec]:
 
 def _bisect(subject: _Subject, pipeline: str) -> tuple[str, str]:
     """The first pass after which the interpreter differs, and how."""
-    module = import_object(subject.elf, NAME)
+    module = subject.module.clone()
     for number, spec in enumerate(flattened(pipeline)):
-        what = _run(module, [spec]) or _interpret(subject, module, poison=True)
+        try:
+            _run(module, [spec], verify=True)
+            what = _interpret(subject, module, poison=True)
+        except PassFailure as error:
+            what = _told(error)
         if what is not None:
             return f"after {spec.name}", f"pass {number}: {what}"
     return "as a whole only", ""
@@ -264,10 +282,10 @@ def _bisect(subject: _Subject, pipeline: str) -> tuple[str, str]:
 
 
 def _placed(subject: _Subject, pipeline: str, counts: Counter[str], rng: random.Random) -> Iterator[Finding]:
-    prepared = import_object(subject.elf, NAME)
-    *before, _ = parse_pipeline(pipeline)
-    if _run(prepared, before) is not None:
-        return  # found by others
+    try:
+        prepared = subject.after(pipeline.rpartition(",")[0])
+    except (PassFailure, InvalidOperation):
+        return  # a finding of _raised
     (func,) = [f for f in functions(prepared) if f.type_name == "xdp"]
     blocks = len(list(func.body.blocks))
     for targets_ in PARTS:
@@ -277,9 +295,8 @@ def _placed(subject: _Subject, pipeline: str, counts: Counter[str], rng: random.
             options = f"targets={targets_}" + (f" cut-at={cut}" if cut else "")
             kind = f"placed [{pipeline} {targets_}]"
             module = prepared.clone()
-            manager = PassManager(make_context())
             try:
-                manager.run(module, manager.build(parse_pipeline(f"decompose{{{options}}}")))
+                _run(module, f"decompose{{{options}}}", verify=True)
             except PassFailure as failure:
                 cause = failure.__cause__
                 if isinstance(cause, FailedAt):

@@ -1,0 +1,63 @@
+"""Random programs through every pipeline: a fixed few, and those on which something once went wrong.
+
+`python -m fuzz` goes on from here; see docs/fuzzing.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from corpus.running import world
+from fuzz import check
+from fuzz.__main__ import load
+from fuzz.build import compile_program
+from fuzz.check import Result
+from fuzz.generate import Program, program
+from xdsl.dialects import arith
+
+from fsir.passes import raise_scalars
+
+REGRESSIONS = sorted((Path(__file__).parents[1] / "fuzz" / "regressions").glob("*.c"))
+SEEDS = (2, 7, 11, 16)
+ROOT = os.geteuid() == 0
+
+pytestmark = pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang, which is not installed")
+
+
+@pytest.fixture
+def surroundings() -> Iterator[None]:
+    """Interfaces that maps may name, where there can be any."""
+    with world() if ROOT else nullcontext():
+        yield
+
+
+def examined(made: Program, seed: int) -> Result:
+    """What is wrong with a program. Root compares with the kernel, others with the interpreter on machine code."""
+    return check.check(compile_program(made), seed=seed, count=60, kernel=ROOT)
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_what_once_failed(path: Path, surroundings: None) -> None:
+    seed, made = load(path)
+    result = examined(made, seed)
+    assert not result.dropped
+    assert result.findings == []
+
+
+def test_random_programs(surroundings: None) -> None:
+    results = [examined(program(seed), seed) for seed in SEEDS]
+    assert [finding for result in results for finding in result.findings] == []
+    assert sum(not result.dropped for result in results) >= len(SEEDS) // 2, "else this tests nothing"
+
+
+def test_wrong_code_is_found_and_blamed(surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(raise_scalars._BINARY, "xor", arith.OrIOp)
+    kinds = {finding.kind for seed in SEEDS[:2] for finding in examined(program(seed), seed).findings}
+    assert "interpreter [raise] after raise-scalars" in kinds
+    assert "kernel [raise,lower-to-xdp] different" in kinds
+    assert not any(kind.startswith("kernel [raise-registers,") for kind in kinds)
