@@ -33,9 +33,7 @@ HELPER_NAMES = (
     "strncmp",
 )
 
-SUPPORTED_HELPERS: frozenset[int] = frozenset(
-    n for n, helper in HELPERS.items() if helper.name in HELPER_NAMES
-)
+SUPPORTED_HELPERS: frozenset[int] = frozenset(n for n, helper in HELPERS.items() if helper.name in HELPER_NAMES)
 
 MAP_TYPES: dict[str, int] = {
     "hash": 1,

@@ -53,7 +53,7 @@ _QUIET = """/* The program is the original's, also where that compares in vain o
 def emit(module: ModuleOp, options: EmitOptions | None = None) -> dict[str, bytes]:
     """The files of the module's AF_XDP part. Raises `FailedAt` where something cannot run in user space."""
     source = emit_source(module, options or EmitOptions())
-    return {"af_xdp.c": source.encode(), "Makefile": _runtime("Makefile").encode()}
+    return {"af_xdp.c": source.encode(), "Makefile": _runtime("af_xdp.mk").encode()}
 
 
 def emit_source(module: ModuleOp, options: EmitOptions) -> str:
@@ -87,7 +87,7 @@ def _option(options: EmitOptions, name: str) -> str | None:
 
 
 def _runtime(name: str) -> str:
-    return (files("fsir.backends.af_xdp") / "runtime" / name).read_text()
+    return (files("fsir.backends.af_xdp.runtime") / name).read_text()
 
 
 def _heading(part: Part, module: ModuleOp, options: EmitOptions) -> str:
@@ -140,16 +140,13 @@ def _map_table(uses: Iterable[MapUse]) -> str:
             "in_place": _bool(use.type_name in IN_PLACE_TYPES),
             "read_only": _bool(use.read_only),
             "wants_mmap": _bool(use.sharing == "mmap"),
-            "shared": _bool(use.sharing != "private"),
+            "shared": _bool(use.shared),
         }
-        body = ", ".join(
-            f".{name} = {value}" for name, value in fields.items() if value not in ("NULL", "false")
-        )
+        body = ", ".join(f".{name} = {value}" for name, value in fields.items() if value not in ("NULL", "false"))
         rows.append(f"\t[{use.enumerator}] = {{ {body} }}, /* {use.type_name}, {use.sharing} */\n")
     table = "".join(rows)
     return (
-        "".join(contents)
-        + f"static struct fs_map fs_maps[FS_MAP_COUNT + 1] = {{\n{table}\t{{ .name = NULL }},\n}};\n"
+        "".join(contents) + f"static struct fs_map fs_maps[FS_MAP_COUNT + 1] = {{\n{table}\t{{ .name = NULL }},\n}};\n"
     )
 
 
@@ -158,9 +155,7 @@ def _bool(value: bool) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(
-        c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\{ord(c):03o}" for c in text
-    )
+    return "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\{ord(c):03o}" for c in text)
 
 
 def _byte_rows(data: bytes) -> str:

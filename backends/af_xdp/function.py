@@ -168,12 +168,8 @@ class FunctionWriter:
         if op.name not in PURE:
             return False
         local = all(use.operation.parent is op.parent for use in result.uses)
-        if _LITERAL.match(expression) or (
-            expression.isidentifier() and (local or expression not in self._local)
-        ):
-            return (
-                True  # also in other blocks: a variable changes only on edges into the block that defines it
-            )
+        if _LITERAL.match(expression) or (expression.isidentifier() and (local or expression not in self._local)):
+            return True  # also in other blocks: a variable changes only on edges into the block that defines it
         return local and len(list(result.uses)) == 1 and len(expression) <= INLINE_LENGTH
 
     def _declare(self, name: str, width: int) -> None:
@@ -242,9 +238,7 @@ class FunctionWriter:
         """The definition of the function."""
         tree = DominatorTree(self.func.body)
         order = [block for block in self.func.body.blocks if tree.is_reachable(block)]
-        self._uses_frame = any(
-            isinstance(op, ebpf.FpOp | ebpf.AllocaOp) for block in order for op in block.ops
-        )
+        self._uses_frame = any(isinstance(op, ebpf.FpOp | ebpf.AllocaOp) for block in order for op in block.ops)
         if self._uses_frame:
             assert self._names.fresh("fp") == "fp"
         params = [self._names.fresh(hint_of(arg)) for arg in self.func.entry.args]
@@ -330,9 +324,7 @@ class FunctionWriter:
             if not free:  # a cycle: one of its targets is kept in a temporary
                 target = pending[0][0]
                 kept = self._names.fresh(f"old_{target}")
-                width = next(
-                    width_of(a.type) for a in op.successors[index].args if self._values.get(a) == target
-                )
+                width = next(width_of(a.type) for a in op.successors[index].args if self._values.get(a) == target)
                 self._declare(kept, width)
                 self.line(f"{kept} = {target};")
                 pending = [(t, s if t == target else re.sub(rf"\b{target}\b", kept, s)) for t, s in pending]
@@ -348,8 +340,7 @@ class FunctionWriter:
 
     def _text(self, order: Sequence[Block], params: Sequence[str]) -> str:
         typed = [
-            f", {c_type(width_of(arg.type))} {name}"
-            for arg, name in zip(self.func.entry.args, params, strict=True)
+            f", {c_type(width_of(arg.type))} {name}" for arg, name in zip(self.func.entry.args, params, strict=True)
         ]
         head = f"static uint64_t {self.c_name}(struct fs_run *run{''.join(typed)})"
         body: list[str] = []
@@ -366,9 +357,7 @@ class FunctionWriter:
                 body.append("}")
         used = set(_WORD.findall("\n".join(body)))
         top = [
-            f"\t(void){name};"
-            for name in ("run", *params)
-            if name not in used and not (name == "run" and self._nests)
+            f"\t(void){name};" for name in ("run", *params) if name not in used and not (name == "run" and self._nests)
         ]
         declared = [f"\t{type_} {', '.join(names)};" for type_, names in self._globals.items()]
         if self._uses_frame:

@@ -109,9 +109,7 @@ class Library:
         key = hashlib.sha256(source + "\0".join(flags).encode()).hexdigest()[:24]
         output = cls._cache() / f"{key}.so"
         if not output.exists():
-            compile_c(
-                source, output, "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-DFS_INPROCESS", *flags
-            )
+            compile_c(source, output, "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-DFS_INPROCESS", *flags)
         return output
 
     @property
@@ -133,11 +131,7 @@ class Library:
 def compiler() -> str | None:
     """The C compiler, if there is one: `$CC`, cc, gcc or clang."""
     return next(
-        (
-            found
-            for name in (os.environ.get("CC"), "cc", "gcc", "clang")
-            if name and (found := shutil.which(name))
-        ),
+        (found for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and (found := shutil.which(name))),
         None,
     )
 
@@ -203,9 +197,7 @@ class Process:
             machine.clock_ns = clock_ns
         data, end = XDP_HEADROOM, XDP_HEADROOM + len(packet)
         ctypes.memset(buffer, 0, XDP_HEADROOM)
-        ctypes.memmove(
-            ctypes.addressof(buffer) + data - len(metadata), metadata + packet, len(metadata) + len(packet)
-        )
+        ctypes.memmove(ctypes.addressof(buffer) + data - len(metadata), metadata + packet, len(metadata) + len(packet))
         state = _Packet(
             ctypes.cast(buffer, POINTER(c_uint8)),
             max(TAILROOM_END, end),
@@ -267,9 +259,7 @@ class Process:
 
     def _update(self, number: int, key: Any, value: Any, flags: int) -> int:
         owner = self._maps[number]
-        return owner.update(
-            bytes(key[: owner.key_size]), bytes(value[: owner.value_size]), flags, self.machine.cpu
-        )
+        return owner.update(bytes(key[: owner.key_size]), bytes(value[: owner.value_size]), flags, self.machine.cpu)
 
     def _remove(self, number: int, key: Any) -> int:
         owner = self._maps[number]

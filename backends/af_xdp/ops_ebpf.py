@@ -43,9 +43,7 @@ def _alu_ri(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
     a = e.wide(op.operands[0])
     template = BINARY[row.op, row.width]
     if row.op in _SHIFTS:
-        template = template.replace(f"({{b}} & {row.width - 1})", "{b}").replace(
-            f"{{b}} & {row.width - 1}", "{b}"
-        )
+        template = template.replace(f"({{b}} & {row.width - 1})", "{b}").replace(f"{{b}} & {row.width - 1}", "{b}")
         b = str(imm & (row.width - 1))
     elif row.op == "add" and imm < 0:
         template, b = BINARY["sub", row.width], str(-imm)

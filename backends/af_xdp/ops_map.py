@@ -23,8 +23,7 @@ def _bytes_of(op: Operation, values: Sequence[SSAValue], size: int, what: str, e
         e.line(f"const {c_type(widths[0])} {name} = {e.use(values[0])};")
         return f"&{name}"
     fields = " ".join(
-        f"{c_type(width)} f{n}{'' if width in (8, 16, 32, 64) else f' : {width}'};"
-        for n, width in enumerate(widths)
+        f"{c_type(width)} f{n}{'' if width in (8, 16, 32, 64) else f' : {width}'};" for n, width in enumerate(widths)
     )
     e.line(f"struct {{ {fields} }} __attribute__((packed)) {name} = {{ {', '.join(map(e.use, values))} }};")
     return f"&{name}"

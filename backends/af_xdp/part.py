@@ -24,12 +24,14 @@ IN_FRAME_TRANSPORTS = frozenset({"head", "cpu-port"})
 
 @dataclass
 class MapUse:
-    """A map that the part touches. `sharing` is the mechanism of its `placement.share`, `private` without one."""
+    """A map that the part touches. `sharing` is the mechanism of its `placement.share`, `private` without one;
+    `shared` says whether other parts touch it, too."""
 
     name: str
     decl: DeclOp
     enumerator: str
     sharing: str
+    shared: bool
     content: bytes
 
     @property
@@ -56,7 +58,7 @@ class Part:
     callbacks: list[str] = field(default_factory=list)
     """Functions whose address is taken."""
     _decls: dict[str, DeclOp] = field(default_factory=dict)
-    _shares: dict[str, str] = field(default_factory=dict)
+    _shares: dict[str, ShareOp] = field(default_factory=dict)
     _sections: dict[str, SectionOp] = field(default_factory=dict)
     _map_names: Names = field(default_factory=Names)
 
@@ -120,7 +122,10 @@ class Part:
                 fail(decl, f"map {name} has no size (max_entries is 0); set one in its declaration")
             enumerator = f"FS_MAP_{self._map_names.fresh(name)}"
             content = self._content(decl, name)
-            self.maps[name] = MapUse(name, decl, enumerator, self._shares.get(name, "private"), content)
+            share = self._shares.get(name)
+            mechanism = share.mechanism.data if share is not None else "private"
+            shared = share is not None and len(share.parts) > 1
+            self.maps[name] = MapUse(name, decl, enumerator, mechanism, shared, content)
         return self.maps[name]
 
     def _content(self, decl: DeclOp, name: str) -> bytes:
@@ -162,7 +167,7 @@ def select_part(module: ModuleOp, part_name: str | None = None, program: str | N
         if isinstance(op, DeclOp):
             part._decls[op.sym_name.data] = op
         elif isinstance(op, ShareOp):
-            part._shares[op.symbol_prop("map")] = op.mechanism.data
+            part._shares[op.symbol_prop("map")] = op
         elif isinstance(op, SectionOp):
             part._sections[op.section.data] = op
     _declare_maps(part)
@@ -177,9 +182,7 @@ def _entry(module: ModuleOp, functions: dict[str, ebpf.FuncOp], program: str | N
         return programs[program]
     if len(programs) != 1:
         which = (
-            f"there are {', '.join(programs)}; choose one with -t c{{program=NAME}}"
-            if programs
-            else "there is none"
+            f"there are {', '.join(programs)}; choose one with -t c{{program=NAME}}" if programs else "there is none"
         )
         fail(module, f"the part must hold one program: {which}")
     entry = next(iter(programs.values()))

@@ -22,6 +22,7 @@ from fsir.driver.context import make_context
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
 from fsir.kernel import contents, syscalls
+from fsir.kernel.engine import KernelProgram
 from fsir.kernel.interfaces import Interface, Namespace, ip, veth_pair
 from fsir.kernel.live import Capture, attached, send
 from fsir.kernel.tiny import verdict_program
@@ -74,8 +75,7 @@ def frames(count: int = COUNT, kinds: int = 4) -> list[bytes]:
     """Frames of all kinds and lengths, each with its number."""
     header = ADDRESSES + bytes.fromhex("88b5")
     return [
-        header + bytes([i % kinds]) + i.to_bytes(4, "big") + bytes([i & 255]) * (41 + i % 1400)
-        for i in range(count)
+        header + bytes([i % kinds]) + i.to_bytes(4, "big") + bytes([i & 255]) * (41 + i % 1400) for i in range(count)
     ]
 
 
@@ -209,9 +209,7 @@ def test_maps_that_are_pinned_already_are_used_and_kept(sorting: Path, wire: Wir
     with Running(sorting, far, "--pin", pins) as part, Capture(near) as back:
         exchange(near, frames(400), (back, is_kind(3), turned))
         part.stop()
-    assert [int.from_bytes(bytes.fromhex(entry["value"]), "little") for entry in read(pins, "stats")] == [
-        100
-    ] * 4
+    assert [int.from_bytes(bytes.fromhex(entry["value"]), "little") for entry in read(pins, "stats")] == [100] * 4
 
 
 def test_a_pinned_map_of_another_kind_is_refused(sorting: Path, wire: Wire, pins: Path) -> None:
@@ -458,6 +456,13 @@ placement.share @own by "private" {parts = [@user], consistency = "exact", reaso
 """
 
 
+def hand_over(near: Interface, sent: list[bytes], up: Capture) -> None:
+    """Kinds 0 and 2 arrive, 2 with the number that was carried. The kernel's overtake those of user space."""
+    send(near, sent)
+    expected = [f if f[14] == 0 else f[:19] + f[18:14:-1] + f[23:] for f in sent if f[14] in (0, 2)]
+    assert sorted(up.take(len(expected))) == sorted(expected)
+
+
 @pytest.mark.parametrize("own", [0, 1], ids=["no-metadata", "own-metadata"])
 def test_a_kernel_part_hands_packets_over(
     own: int, compile_c: CompileC, tmp_path: Path, wire: Wire, pins: Path
@@ -471,17 +476,9 @@ def test_a_kernel_part_hands_packets_over(
     binary = build(emit(parse(USER_PART))["af_xdp.c"], tmp_path / "af_xdp", "-Wall", "-Wextra", "-Werror")
     sent = frames()
     numbers = range(COUNT)
-
-    def numbered(frame: bytes) -> bytes:
-        return frame[:19] + frame[18:14:-1] + frame[23:]
-
     with Running(binary, far, "-o", kernel, "--pin", pins) as part, Capture(far) as up:
         for start in range(0, COUNT, SLICE):
-            sliced = sent[start : start + SLICE]
-            send(near, sliced)
-            # Packets that the kernel passes overtake those that go through user space.
-            expected = [f if f[14] == 0 else numbered(f) for f in sliced if f[14] in (0, 2)]
-            assert sorted(up.take(len(expected))) == sorted(expected)
+            hand_over(near, sent[start : start + SLICE], up)
         fds = {file.name: syscalls.obj_get(file) for file in pins.iterdir()}
         counters = part.stop()
     each = COUNT // 4
@@ -507,6 +504,33 @@ def test_a_kernel_part_hands_packets_over(
     assert sum(per_cpu) == 2 * each
     assert not program_on(far)
     assert list(pins.iterdir()) == []
+
+
+@pytest.mark.parametrize("by", ["path", "number"])
+def test_a_kernel_part_that_is_attached_already(
+    by: str, compile_c: CompileC, tmp_path: Path, wire: Wire, pins: Path
+) -> None:
+    """Another loader has attached it: this one only puts its socket in the map, and takes it out again."""
+    near, far = wire
+    binary = build(emit(parse(USER_PART))["af_xdp.c"], tmp_path / "af_xdp")
+    program = compile_c(KERNEL_PART.replace("max_entries, 4);", "max_entries, 4); __uint(map_flags, 1024);"), "-DOWN=0")
+    pins.mkdir()
+    with KernelProgram(program) as kernel, attached(far, kernel.fd):
+        for name, found in kernel.maps.items():
+            syscalls.obj_pin(found.fd, pins / name)
+        sockets = pins / "sockets"
+        number = syscalls.map_facts(syscalls.obj_get(sockets)).id
+        where = sockets if by == "path" else number
+        with pytest.raises(LiveError, match="is the kernel part's, too: give the folder where it is pinned"):
+            Running(binary, far, "--sockets", str(where))
+        with Running(binary, far, "--sockets", str(where), "--pin", pins) as part, Capture(far) as up:
+            hand_over(near, frames(400)[:SLICE], up)
+            counters = part.stop()
+        assert counters["received"] == 3 * SLICE // 4
+        assert program_on(far)
+        assert (pins / "stats").exists()
+        with Capture(far) as up:
+            exchange(near, frames(400)[:SLICE], (up, is_kind(0), unchanged))
 
 
 def test_the_kernel_part_must_be_given(tmp_path: Path, wire: Wire) -> None:

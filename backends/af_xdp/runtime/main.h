@@ -60,19 +60,24 @@ int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = fs_on_signal };
 	struct fs_queue *queue = &fs_queue;
+	uint32_t key;
 	uint64_t next;
-	int program;
+	int program = -1;
 
 	fs_parse_options(argc, argv);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	if (fs_options.pin && mkdir(fs_options.pin, 0700) && errno != EEXIST)
 		fs_die("cannot make the folder %s: %s", fs_options.pin, strerror(errno));
-	program = fs_options.object ? fs_load_object() : fs_load_default();
+	if (fs_options.sockets)
+		fs_join();
+	else
+		program = fs_options.object ? fs_load_object() : fs_load_default();
 	fs_open_maps();
 	fs_open_reentry();
 	fs_open_socket(queue);
-	fs_attach(program);
+	if (program >= 0)
+		fs_attach(program);
 	fprintf(stderr, "af_xdp: ready on %s, queue %u\n", fs_options.interface, fs_options.queue);
 	next = fs_env_now(NULL, FS_CLOCK_MONOTONIC);
 	while (!fs_stop) {
@@ -82,7 +87,10 @@ int main(int argc, char **argv)
 			next += fs_options.stats * UINT64_C(1000000000);
 		}
 	}
-	close(fs_link); /* no more packets come */
+	key = fs_options.queue; /* no more packets come */
+	bpf_map_delete_elem(fs_socket_map, &key);
+	if (fs_link >= 0)
+		close(fs_link);
 	fs_link = -1;
 	fs_drain(queue);
 	fs_report(stdout, queue);

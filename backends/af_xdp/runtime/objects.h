@@ -159,6 +159,21 @@ static int fs_load_object(void)
 	return bpf_program__fd(chosen);
 }
 
+/* The kernel part is there already: its map of sockets. */
+static void fs_join(void)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+	const char *name = fs_options.sockets;
+
+	fs_socket_map = name[strspn(name, "0123456789")] ? bpf_obj_get(name) :
+							   bpf_map_get_fd_by_id(fs_number("--sockets", name));
+	if (fs_socket_map < 0)
+		fs_die("--sockets: there is no map %s: %s", name, strerror(-fs_socket_map));
+	if (bpf_obj_get_info_by_fd(fs_socket_map, &info, &size) || info.type != BPF_MAP_TYPE_XSKMAP)
+		fs_die("--sockets: %s is no map of type XSKMAP", name);
+}
+
 static void fs_attach(int program)
 {
 	struct bpf_link_create_opts options = {
@@ -224,6 +239,10 @@ static void fs_make_map(uint32_t index)
 		fs_check_pinned(map, map->fd, path);
 		return;
 	}
+	if (map->shared && fs_options.sockets)
+		fs_die("the map %s is the kernel part's, too: give the folder where it is pinned with --pin", map->name);
+	if (map->shared && fs_options.object)
+		fs_die("%s has no map %s, which the parts share", fs_options.object, map->name);
 	fs_kernel_name(name, map->name);
 	map->fd = bpf_map_create(map->type, name, map->key_size, map->value_size, map->max_entries, &options);
 	if (map->fd < 0)

@@ -26,6 +26,7 @@ struct fs_options {
 	const char *interface;
 	const char *object;  /* the kernel part; NULL: every packet of the queue comes here */
 	const char *program; /* its program, where it has several */
+	const char *sockets; /* the map of a kernel part that is attached already: path or number */
 	const char *pin;     /* folder of a BPF file system, to pin maps in */
 	uint32_t ifindex;
 	uint32_t queue;
@@ -41,6 +42,9 @@ static const char fs_usage[] =
 	"  -i, --interface NAME  where packets come in\n"
 	"  -o, --object FILE     the kernel part, loaded and attached; without it every packet comes here\n"
 	"  -p, --program NAME    its program, where it has several\n"
+	"      --sockets MAP     instead of -o, for a kernel part that is attached already: its map\n"
+	"                        of sockets, by the path where it is pinned or by number; its other\n"
+	"                        maps are found with --pin\n"
 	"  -q, --queue N         receive queue (0)\n"
 	"      --copy, --zero-copy\n"
 	"                        how packets reach the socket (what the driver can)\n"
@@ -80,13 +84,14 @@ static uint32_t fs_number(const char *option, const char *text)
 
 static void fs_parse_options(int argc, char **argv)
 {
-	enum { COPY = 256, ZERO_COPY, SKB_MODE, PIN, STATS, HELP };
+	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, HELP };
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' }, { "object", required_argument, NULL, 'o' },
 		{ "program", required_argument, NULL, 'p' },   { "queue", required_argument, NULL, 'q' },
 		{ "copy", no_argument, NULL, COPY },	       { "zero-copy", no_argument, NULL, ZERO_COPY },
-		{ "skb-mode", no_argument, NULL, SKB_MODE },   { "pin", required_argument, NULL, PIN },
-		{ "stats", required_argument, NULL, STATS },   { "help", no_argument, NULL, HELP },
+		{ "skb-mode", no_argument, NULL, SKB_MODE },   { "sockets", required_argument, NULL, SOCKETS },
+		{ "pin", required_argument, NULL, PIN },       { "stats", required_argument, NULL, STATS },
+		{ "help", no_argument, NULL, HELP },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -114,6 +119,9 @@ static void fs_parse_options(int argc, char **argv)
 		case SKB_MODE:
 			fs_options.generic = true;
 			break;
+		case SOCKETS:
+			fs_options.sockets = optarg;
+			break;
 		case PIN:
 			fs_options.pin = optarg;
 			break;
@@ -135,6 +143,8 @@ static void fs_parse_options(int argc, char **argv)
 	fs_options.ifindex = if_nametoindex(fs_options.interface);
 	if (!fs_options.ifindex)
 		fs_die("there is no interface %s", fs_options.interface);
-	if (FS_ARRIVAL_COUNT && !fs_options.object)
+	if (fs_options.object && fs_options.sockets)
+		fs_die("-o loads the kernel part, --sockets finds one that is there: give one of them");
+	if (FS_ARRIVAL_COUNT && !fs_options.object && !fs_options.sockets)
 		fs_die("this part goes on with packets of the kernel part: give that with -o xdp.o");
 }
