@@ -40,12 +40,8 @@ def operands() -> list[tuple[int, int]]:
 def check(results: list[str], pairs: list[tuple[int, int]]) -> None:
     """`results` are lines that define %0, %1 … of 64 bits from %a and %b; each goes into the packet."""
     loads = "%base = packet.data %ctx : !packet.ctx -> !packet.ptr\n"
-    loads += "\n".join(
-        f"%{name} = packet.load %base[{at}] : !packet.ptr -> i64" for name, at in (("a", 0), ("b", 8))
-    )
-    stores = "\n".join(
-        f"packet.store %base[{RESULTS + 8 * n}], %x{n} : !packet.ptr, i64" for n in range(len(results))
-    )
+    loads += "\n".join(f"%{name} = packet.load %base[{at}] : !packet.ptr -> i64" for name, at in (("a", 0), ("b", 8)))
+    stores = "\n".join(f"packet.store %base[{RESULTS + 8 * n}], %x{n} : !packet.ptr, i64" for n in range(len(results)))
     body = "\n".join(line.replace("%x", f"%x{n}", 1) for n, line in enumerate(results))
     end = "%two = arith.constant 2 : i64\npacket.verdict %two : i64"
     room = bytes(8 * len(results))
@@ -63,9 +59,7 @@ def test_register_operands() -> None:
 
 
 def test_immediate_operands() -> None:
-    results = [
-        f"%x = ebpf.{row.name} %a, {imm} : i64 -> i64" for row in rows(Form.ALU_RI) for imm in IMMEDIATES
-    ]
+    results = [f"%x = ebpf.{row.name} %a, {imm} : i64 -> i64" for row in rows(Form.ALU_RI) for imm in IMMEDIATES]
     check(results, [(a, 0) for a, _ in operands()])
 
 
@@ -75,9 +69,7 @@ def test_one_operand() -> None:
 
 
 def test_constants() -> None:
-    results = [
-        f"%x = ebpf.{row.name} {imm} -> i64" for row in rows(Form.MOV_RI, Form.LDDW) for imm in IMMEDIATES
-    ]
+    results = [f"%x = ebpf.{row.name} {imm} -> i64" for row in rows(Form.MOV_RI, Form.LDDW) for imm in IMMEDIATES]
     check(results, [(0, 0)])
 
 
@@ -92,9 +84,7 @@ def test_scalars(width: int) -> None:
             lines.append(f"%r{len(lines)} = arith.{name} %p, %s{amount} : i{width}")
     constants = [f"%s{amount} = arith.constant {amount} : i{width}" for amount in dict.fromkeys(shifts)]
     narrow = (
-        [f"%{to} = arith.trunci %{of} : i64 to i{width}" for to, of in (("p", "a"), ("o", "b"))]
-        if width < 64
-        else []
+        [f"%{to} = arith.trunci %{of} : i64 to i{width}" for to, of in (("p", "a"), ("o", "b"))] if width < 64 else []
     )
     names_of = ("%p", "%o") if width < 64 else ("%a", "%b")
     one = [f"%one = arith.constant 1 : i{width}", f"%q = arith.ori {names_of[1]}, %one : i{width}"]

@@ -25,9 +25,7 @@ pytestmark = needs_compiler
 
 @cache
 def packets(name: str) -> list[bytes]:
-    return traffic.generate(name, 2000, seed=3) + traffic.fuzz_packets(
-        traffic.generate(name, 60, seed=4), 500, seed=5
-    )
+    return traffic.generate(name, 2000, seed=3) + traffic.fuzz_packets(traffic.generate(name, 60, seed=4), 500, seed=5)
 
 
 def module_of(name: str, pipeline: str) -> ModuleOp:

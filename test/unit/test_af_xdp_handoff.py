@@ -132,9 +132,7 @@ def test_frames_without_a_valid_header_are_dropped_and_counted(metadata: bytes, 
 
 @needs_compiler
 def test_values_of_another_resume_point_cannot_be_read() -> None:
-    text = PLACED.replace("TRANSPORT", "metadata").replace(
-        "cf.cond_br %is_seven, ^middle, ^start", "cf.br ^middle"
-    )
+    text = PLACED.replace("TRANSPORT", "metadata").replace("cf.cond_br %is_seven, ^middle, ^start", "cf.br ^middle")
     text = text.replace("  ^start:\n    placement.accept %ctx at 1 : !packet.ctx\n", "  ^start:\n")
     part = process(parse(text))
     outcome = part.run(FRAME, metadata=FROM_START.encode_metadata(()))

@@ -191,9 +191,7 @@ def test_hash_insert_modify_delete() -> None:
     ^pass:
       {PASS}
     """
-    packets = [
-        bytes([who, 0, 0, 0, 7, 0, command]) + bytes(57) for command in (0, 0, 2, 0, 1, 0) for who in range(5)
-    ]
+    packets = [bytes([who, 0, 0, 0, 7, 0, command]) + bytes(57) for command in (0, 0, 2, 0, 1, 0) for who in range(5)]
     verdicts = {outcome.verdict for outcome in agree(xdp(code, FLOWS), packets)}
     assert verdicts == {2, 3}
 
@@ -512,9 +510,7 @@ HAS_LIBXDP = all(Path("/usr/include", header).exists() for header in ("xdp/xsk.h
 
 
 @pytest.mark.skipif(not HAS_LIBXDP, reason="no headers of libxdp and libbpf")
-@pytest.mark.parametrize(
-    "before", ["", COUNTS + 'map.decl @ports "devmap" key 4 value 4 entries 4 flags 0\n']
-)
+@pytest.mark.parametrize("before", ["", COUNTS + 'map.decl @ports "devmap" key 4 value 4 entries 4 flags 0\n'])
 def test_the_socket_variant_compiles_without_warnings(before: str, tmp_path: Path) -> None:
     lookup = """
       %NAME_zero = arith.constant 0 : i32
@@ -583,9 +579,7 @@ FORMATS = (
 
 
 @pytest.mark.parametrize("text", FORMATS)
-@pytest.mark.parametrize(
-    "words", [(0, 1, 2), (0xFFFF_FFFF_FFFF_FFFE, 1 << 31, 0x4142), (1 << 63, 65, 0xFFFFFFFF)]
-)
+@pytest.mark.parametrize("words", [(0, 1, 2), (0xFFFF_FFFF_FFFF_FFFE, 1 << 31, 0x4142), (1 << 63, 65, 0xFFFFFFFF)])
 def test_trace_printk(text: str, words: tuple[int, int, int]) -> None:
     """The text is in the packet; where it has %s, the argument is an address in it."""
     where = [f"%a{n} = packet.load %base[{8 * n}] : !packet.ptr -> i64\n" for n in range(3)]
@@ -600,9 +594,7 @@ def test_trace_printk(text: str, words: tuple[int, int, int]) -> None:
       {PASS}
     """
     module = parse(xdp(code))
-    packet = (
-        b"".join(word.to_bytes(8, "little") for word in words) + b"string\0\0" + text.encode() + bytes(20)
-    )
+    packet = b"".join(word.to_bytes(8, "little") for word in words) + b"string\0\0" + text.encode() + bytes(20)
     reference, compiled = InterpProgram(module), process(module)
     expected, got = reference.run(packet), compiled.run(packet)
     assert got.dropped_because is None

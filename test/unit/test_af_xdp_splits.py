@@ -31,9 +31,7 @@ def module_of(name: str) -> ModuleOp:
 
 @cache
 def packets(name: str) -> list[bytes]:
-    return traffic.generate(name, 2000, seed=3) + traffic.fuzz_packets(
-        traffic.generate(name, 60, seed=4), 300, seed=5
-    )
+    return traffic.generate(name, 2000, seed=3) + traffic.fuzz_packets(traffic.generate(name, 60, seed=4), 300, seed=5)
 
 
 @cache
