@@ -15,7 +15,7 @@ from fsir.regalloc.colour import Colouring, colour
 from fsir.regalloc.constants import drop_repeated, localise, make_again
 from fsir.regalloc.emit import STACK_SIZE, emit
 from fsir.regalloc.interference import Graph, interference
-from fsir.regalloc.model import ALLOCATABLE, AllocationError, MachineCode
+from fsir.regalloc.model import ALLOCATABLE, FIRST, AllocationError, MachineCode
 from fsir.regalloc.redundant import drop_redundant
 from fsir.regalloc.spill import spill
 
@@ -82,7 +82,15 @@ class _Attempt:
         raise AllocationError(f"no allocation after {_MAX_ROUNDS} rounds")
 
     def apart(self, classes: Classes) -> Callable[[int, int], bool]:
-        return lambda a, b: classes.of(a) != classes.of(b)
+        """Whether the destination of a copy cannot have the register of its source."""
+
+        def is_apart(destination: int, source: int) -> bool:
+            leader = classes.of(source)
+            if destination < FIRST:
+                return bool(classes.forbidden[leader] >> destination & 1)
+            return classes.of(destination) != leader
+
+        return is_apart
 
     def take_apart(self, graph: Graph, classes: Classes, colouring: Colouring) -> bool:
         """Block the coalescing of classes that found no register; False when none of them was coalesced."""

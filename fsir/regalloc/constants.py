@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fsir.dialects.ebpf import LddwOp, LdSymOp, MovRIOp, UndefOp
-from fsir.regalloc.model import FIRST, CodeBlock, Copies, Insn, Kind, MachineCode, Step
+from fsir.regalloc.model import CodeBlock, Copies, Insn, Kind, MachineCode, Step
 
 
 def template_cost(code: MachineCode, template: int) -> int:
@@ -105,7 +105,7 @@ def make_again(code: MachineCode, apart: Callable[[int, int], bool]) -> bool:
         for step in block.steps:
             for index, (node, source) in enumerate(step.pairs if isinstance(step, Copies) else ()):
                 template = code.template[source]
-                if not template or node < FIRST or code.kind[source] is not Kind.REGISTER:
+                if not template or code.kind[source] is not Kind.REGISTER:
                     continue
                 if template_cost(code, template) <= 1 and apart(node, source):
                     assert isinstance(step, Copies)
