@@ -74,6 +74,7 @@ def base_of(address: SSAValue, off: int) -> tuple[SSAValue, int]:
     while (
         isinstance(op := address.owner, ebpf.AluRIOp)
         and op.row.name == "addi"
+        and op.core is None
         and isinstance(op.lhs.type, ValueType)
         and -0x8000 <= off + op.imm.data < 0x8000
     ):

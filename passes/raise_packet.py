@@ -111,7 +111,9 @@ def _replace_store(op: Operation, base: SSAValue, off: int, before: list[Operati
 
 def _add_immediate(func: FuncOp, op: Operation) -> None:
     assert isinstance(op, ebpf.AluRIOp)
-    if op.row.name in ("addi", "subi") and isinstance(op.lhs.type, _ADDRESSES) and op.lhs.type == op.res.type:
+    if op.core is not None or op.row.name not in ("addi", "subi"):
+        return
+    if isinstance(op.lhs.type, _ADDRESSES) and op.lhs.type == op.res.type:
         imm = op.imm.data if op.row.name == "addi" else -op.imm.data
         base, off = base_of(op.lhs, imm)
         new = packet.OffsetOp.create(operands=[base], result_types=[op.res.type], properties={"off": int_attr(off)})

@@ -75,7 +75,9 @@ class Frame:
         self.accesses.sort(key=lambda access: (position[access.op], access.operand))
 
     def _use(self, op: Operation, index: int, offset: int, work: list[tuple[SSAValue, int]]) -> None:
-        if isinstance(op, ebpf.AluRIOp) and op.row.name in ("addi", "subi"):
+        if "core" in op.properties:
+            self.escaped = op  # the loader changes the offset
+        elif isinstance(op, ebpf.AluRIOp) and op.row.name in ("addi", "subi"):
             work.append((op.res, offset + (op.imm.data if op.row.name == "addi" else -op.imm.data)))
         elif op.successors and (passed := self._passed_to(op, index)) is not None:
             if self._all_same(passed):
@@ -117,7 +119,7 @@ class Frame:
 
 def _constant_offset(value: SSAValue) -> int | None:
     total = 0
-    while isinstance(op := value.owner, ebpf.AluRIOp) and op.row.name in ("addi", "subi"):
+    while isinstance(op := value.owner, ebpf.AluRIOp) and op.row.name in ("addi", "subi") and op.core is None:
         total += op.imm.data if op.row.name == "addi" else -op.imm.data
         value = op.lhs
     return total if isinstance(value.owner, ebpf.FpOp) else None
@@ -175,10 +177,10 @@ def _memory_size(op: ebpf.CallOp, helper: Helper, index: int, arg: Arg) -> int |
 
 
 def constant_word(value: SSAValue) -> int | None:
-    """The value of a constant of the machine or of the raised level."""
+    """The value of a constant of the machine or of the raised level; None also for one that the loader sets."""
     op = value.owner
-    if isinstance(op, ebpf.MovRIOp):
-        return int(op.imm.data)
+    if isinstance(op, ebpf.MovRIOp) and op.core is None:
+        return int(op.imm.data) & 0xFFFFFFFF if op.row.width == 32 else int(op.imm.data)
     if isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr):
         return int(op.value.value.data)
     return None

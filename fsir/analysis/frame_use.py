@@ -91,7 +91,9 @@ class _Reach:
         known = [self.at.get(value) for value in op.operands]
         if all(offset is None for offset in known) or op.successors:
             return
-        if isinstance(op, _ACCESSES):
+        if "core" in op.properties:
+            self.touch(-FRAME_SIZE)  # the loader changes the offset
+        elif isinstance(op, _ACCESSES):
             self.access(op, known)
         elif isinstance(op, CastOp | MovRROp):
             assert known[0] is not None

@@ -44,6 +44,7 @@ class WordKinds:
         self._returns: dict[str, Attribute] = {}
         self._params: dict[tuple[str, int], Attribute] = {}
         self._taken = _address_taken(self._funcs.values())
+        self._programs = _programs_reaching(self._funcs)
         again = True
         while again:
             before = (dict(self._returns), dict(self._params))
@@ -78,6 +79,23 @@ def _address_taken(funcs: Iterable[FuncOp]) -> set[str]:
     }
 
 
+def _programs_reaching(funcs: Mapping[str, FuncOp]) -> dict[str, set[str]]:
+    """For every function, the types of the programs that it runs in: itself, by calls or as a callback."""
+    reached: dict[str, set[str]] = {name: set() for name in funcs}
+    work = [(name, func.type_name) for name, func in funcs.items() if func.type_name is not None]
+    while work:
+        name, type_name = work.pop()
+        if name not in reached or type_name in reached[name]:
+            continue
+        reached[name].add(type_name)
+        for op in funcs[name].walk():
+            if isinstance(op, ebpf.CallLocalOp):
+                work.append((op.callee.root_reference.data, type_name))
+            elif isinstance(op, ebpf.LdSymOp):
+                work.append((op.sym.root_reference.data, type_name))
+    return reached
+
+
 def join(a: Attribute | None, b: Attribute | None) -> Attribute | None:
     """The kind of a value that is `a` on one path and `b` on another; None is no path yet."""
     if a is None or b is None or a == b:
@@ -90,7 +108,8 @@ class _Flow:
 
     def __init__(self, shared: WordKinds, func: FuncOp) -> None:
         self.shared, self.func, self.kinds = shared, func, shared._kinds
-        self.fields = _PACKET_FIELDS.get(_program_of(func, shared), {})
+        types = shared._programs[func.symbol]
+        self.fields = _PACKET_FIELDS.get(next(iter(types))) if len(types) == 1 else None
         self.incoming: defaultdict[BlockArgument, list[SSAValue]] = defaultdict(list)
         for block in func.body.blocks:
             for successor, values in edges(block):
@@ -197,6 +216,8 @@ class _Flow:
         if base is None:
             return None
         if isinstance(base, CtxType):
+            if self.fields is None or op.core is not None:
+                return UNKNOWN
             address = self.fields.get(op.off.data)
             if address is not None:
                 return address if op.row.width == 32 else UNKNOWN
@@ -241,14 +262,6 @@ class _Flow:
 
 _POINTER_MAPS = ("array_of_maps", "hash_of_maps", "sockmap", "sockhash", "xskmap")
 """Maps of which a lookup gives the address of something that is no plain value."""
-
-
-def _program_of(func: FuncOp, shared: WordKinds) -> str:
-    """The type of the program that a function belongs to: its own, or the one type of the object's programs."""
-    if func.type_name is not None:
-        return func.type_name
-    types = {f.type_name for f in shared._funcs.values() if f.type_name is not None}
-    return types.pop() if len(types) == 1 else ""
 
 
 def _scalar(flow: _Flow, op: Operation) -> Attribute:

@@ -58,6 +58,10 @@ def run_check(check: Check, title: str, found: list[Item], console: Console, opt
                 reason, details = result.what.splitlines()[0][:240], result.details if options.traceback else ""
                 result = Findings([Finding(FAIL, item.name, reason, details)])
             report.add(result)
+            for finding in result.found:
+                if finding.status == FAIL:
+                    text = f"{finding.subject}: {finding.reason} {finding.details}"
+                    progress.console.print(f"  FAILED {text[:400]}", highlight=False, markup=False)
             progress.update(bar, advance=1, last=item.name[-60:])
     return report
 

@@ -18,7 +18,7 @@ from fsir.driver.diagnostics import Diagnostics, collecting
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-NICE = 10
+NICE = 3
 
 
 @dataclass(frozen=True)

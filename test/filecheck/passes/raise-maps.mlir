@@ -48,3 +48,16 @@ ebpf.func @unknown section "xdp" attributes {prog_type = "xdp"} {
 ^out:
   ebpf.end
 }
+
+// An offset that the loader sets is no constant.
+
+// CHECK-LABEL: ebpf.func @relocated
+ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
+^entry(%key : !ebpf.fp):
+  %v = map.lookup_at @m[%key] : !ebpf.fp -> !map.value<@m>
+  // CHECK: %field = ebpf.addi %v, 8 {core
+  %field = ebpf.addi %v, 8 {core = {type = #builtin.int<1>, access = "0:1", kind = #builtin.int<0>}} : !map.value<@m> -> !map.value<@m>
+  // CHECK-NEXT: map.load %field[4]
+  %y = ebpf.ldx8 %field[4] : !map.value<@m> -> i64
+  ebpf.exit (%y) : i64
+}

@@ -94,3 +94,22 @@ ebpf.func @unwritten section "xdp" attributes {prog_type = "xdp"} {
   %v = map.lookup_at @m[%k] : !ebpf.fp -> !map.value<@m>
   ebpf.exit (%x) : i64
 }
+
+// Constants are what the machine makes of them, and no constants where the loader sets them.
+
+// CHECK-LABEL: ebpf.func @constants
+ebpf.func @constants section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK: arith.constant 4294967295 : i64
+  %minus = ebpf.movi32 -1 -> i64
+  ebpf.stx64 %fp[-8], %minus : !ebpf.fp, i64
+  // CHECK: ebpf.movi 8 {core
+  %offset = ebpf.movi 8 {core = {type = #builtin.int<1>, access = "0:1", kind = #builtin.int<0>}} -> i64
+  ebpf.stx64 %fp[-16], %offset : !ebpf.fp, i64
+  %x = ebpf.ldx64 %fp[-8] : !ebpf.fp -> i64
+  %y = ebpf.ldx64 %fp[-16] : !ebpf.fp -> i64
+  // CHECK: ebpf.add %{{.*}}, %offset
+  %z = ebpf.add %x, %y : i64, i64 -> i64
+  ebpf.exit (%z) : i64
+}

@@ -102,3 +102,39 @@ ebpf.func @calls section "xdp" attributes {prog_type = "xdp"} {
   %s = ebpf.call_local @global(%ctx) : reg -> reg
   ebpf.exit (%s) : reg
 }
+
+// What a context field is depends on the program: `data` in one, `len` in the other, and either in what both call.
+
+// CHECK-LABEL: ebpf.func @only_xdp
+ebpf.func @only_xdp section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%ctx : !ebpf.reg):
+  // CHECK: ebpf.ldx32 %ctx[0] : !packet.ctx -> !packet.ptr
+  %r = ebpf.ldx32 %ctx[0] : reg -> reg
+  ebpf.exit (%r) : reg
+}
+// CHECK-LABEL: ebpf.func @only_tc
+ebpf.func @only_tc section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%ctx : !ebpf.reg):
+  // CHECK: ebpf.ldx32 %ctx[0] : !packet.ctx -> i64
+  %r = ebpf.ldx32 %ctx[0] : reg -> reg
+  ebpf.exit (%r) : reg
+}
+// CHECK-LABEL: ebpf.func @both
+ebpf.func @both section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%ctx : !ebpf.reg):
+  // CHECK: ebpf.ldx32 %ctx[0] : !packet.ctx -> reg
+  %r = ebpf.ldx32 %ctx[0] : reg -> reg
+  ebpf.exit (%r) : reg
+}
+ebpf.func @calls_from_xdp section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %r = ebpf.call_local @only_xdp(%ctx) : reg -> reg
+  %s = ebpf.call_local @both(%ctx) : reg -> reg
+  ebpf.exit (%s) : reg
+}
+ebpf.func @calls_from_tc section "tc" attributes {prog_type = "sched_cls"} {
+^entry(%ctx : !ebpf.reg):
+  %r = ebpf.call_local @only_tc(%ctx) : reg -> reg
+  %s = ebpf.call_local @both(%ctx) : reg -> reg
+  ebpf.exit (%s) : reg
+}
