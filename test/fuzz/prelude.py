@@ -86,7 +86,7 @@ def maps(rng: random.Random, legacy: bool) -> str:
 GLOBALS = """\
 volatile const u32 c_mask = 0x3f;
 volatile const u64 c_table[4] = { 1, 0xff, 0x8000000000000001ull, 42 };
-static const u8 c_bytes[8] = { 3, 1, 4, 1, 5, 9, 2, 6 };
+static const u8 c_bytes[9] = { 3, 1, 4, 1, 5, 9, 2, 6, 5 };
 u32 g_count = 5;
 u64 g_zero;
 s16 g_small[4] = { 1, -1, 300, -300 };
