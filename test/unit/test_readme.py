@@ -1,8 +1,8 @@
 """The README's tour: every command runs, and prints what the README says.
 
-Commands stand in `console` blocks after `$ `, continued by a trailing backslash, and run one after the other in an
-empty directory that has `examples`. A line `…` in the expected output stands for any lines; everything else must match,
-but for trailing blanks. What needs root or a tool says so in the block's first line (`# needs root`).
+Commands stand in `console` blocks after `$ `, continued by a trailing backslash or up to END, and run one after the
+other in an empty directory that has `examples`. A line `…` in the expected output stands for any lines; everything else
+must match, but for trailing blanks. What needs root or a tool says so in the block's first line (`# needs root`).
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def steps(text: str) -> list[Step]:
                 found.append(Step(line[2:], [], needs.group(1) if needs else None))
             elif found[-1].command.endswith("\\"):
                 found[-1].command = found[-1].command[:-1] + line.strip()
+            elif "<<'END'" in found[-1].command and not found[-1].command.endswith("\nEND"):
+                found[-1].command += "\n" + line
             else:
                 found[-1].expected.append(line.rstrip())
     return found
