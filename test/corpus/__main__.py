@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ JOBS = 2
 def main() -> int:
     options = _arguments()
     console = Console(soft_wrap=True)
+    os.nice(options.nice)
     if options.check == "collect":
         return _collect(console, options)
     check: Check
@@ -103,6 +105,7 @@ def _arguments() -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--only", action="append", default=[], metavar="PART", help="objects with PART in their name")
     common.add_argument("--jobs", type=int, default=JOBS, help="processes at a time")
+    common.add_argument("--nice", type=int, default=10, help="how much to let other processes go first")
     common.add_argument("--all", action="store_true", help="list every case, not some of each reason")
     checks = argparse.ArgumentParser(add_help=False, parents=[common])
     checks.add_argument("--same", action="store_true", help="also objects with the same code as another")

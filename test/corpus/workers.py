@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,7 @@ from fsir.driver.diagnostics import Diagnostics, collecting
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-NICE = 3
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _start(function: Callable[[Item], Result], item: Item, timeout: float) -> _C
 
 def _child(function: Callable[[Item], Result], item: Item, sender: Connection) -> None:
     os.setpgid(0, 0)
-    os.nice(NICE)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     result: object
     try:
         with collecting(Diagnostics()):
