@@ -65,6 +65,10 @@ class Base:
         op = self.rng.choice(("=", "=", "+=", "^=", "-=", "|=", "&=", "*="))
         self.add(f"{self.target(scope)} {op} {self.exprs.make(scope, self.rng.randrange(4))};")
 
+    def mix(self, scope: Scope) -> None:
+        """Let something count."""
+        raise NotImplementedError
+
     def body(self, scope: Scope, most: int = 3) -> None:
         """A few statements."""
         raise NotImplementedError

@@ -38,7 +38,7 @@ def program(seed: int) -> Program:
 class _Generator(PacketStatements, MemoryStatements, ControlStatements):
     def __init__(self, rng: random.Random, cpu: str, legacy: bool) -> None:
         super().__init__(rng, cpu, legacy)
-        self.kinds = rng.sample(sorted(_STATEMENTS), rng.randrange(4, len(_STATEMENTS) + 1))
+        self.kinds = rng.sample(sorted(_STATEMENTS), rng.choice((4, 6, 8, 12, 20, len(_STATEMENTS))))
 
     def program(self) -> str:
         scope = Scope(leaves=["ctx->ingress_ifindex", "ctx->rx_queue_index", "g_count", "g_zero", "c_mask"])
@@ -116,6 +116,16 @@ _STATEMENTS: dict[str, Callable[[_Generator, Scope], None]] = {
     "distance": _Generator.distance,
     "either-pointer": _Generator.either_pointer,
     "callback": _Generator.callback,
+    "whole": _Generator.whole,
+    "kept-value": _Generator.kept_value,
+    "shared-subprogram": _Generator.shared_subprogram,
+    "again": _Generator.again,
+    "kept-pointer": _Generator.kept_pointer,
+    "metadata": _Generator.metadata,
+    "load-bytes": _Generator.load_bytes,
+    "same": _Generator.same,
+    "moved": _Generator.moved,
+    "resized": _Generator.resized,
     "write": _Generator.write,
     "delete": _Generator.delete,
     "call": _Generator.call,

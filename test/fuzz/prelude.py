@@ -20,6 +20,8 @@ static long (*adjust_head)(struct xdp_md *, int) = (void *)44;
 static long (*redirect_map)(void *, u64, u64) = (void *)51;
 static long (*adjust_meta)(struct xdp_md *, int) = (void *)54;
 static long (*adjust_tail)(struct xdp_md *, int) = (void *)65;
+static long (*load_bytes)(struct xdp_md *, u32, void *, u32) = (void *)189;
+static long (*store_bytes)(struct xdp_md *, u32, void *, u32) = (void *)190;
 static long (*bpf_loop)(u32, void *, void *, u64) = (void *)181;
 #define BOUND(x, m) ({ u64 j_ = (x) & (m); asm volatile("" : "+r"(j_)); j_; })
 #define ROL16(x, n) ((u16)((u16)(x) << (n)) | (u16)((u16)(x) >> (16 - (n))))

@@ -217,3 +217,43 @@ class MemoryStatements(Base):
         type_, name = self.rng.choice(TYPES), self.fresh("v")
         self.add(f"volatile {type_} {name} = {self.exprs.make(scope, 1)};")
         scope.variables.append((name, type_))
+
+    def whole(self, scope: Scope) -> None:
+        """Values copied as a whole: from map to stack, to map, from map to map."""
+        held = [name for name, kind in scope.values if kind == "val"]
+        name = self.fresh("w")
+        if not held:
+            self.add(f"struct val {name} = {{}};")
+            self.add(f"{name}.{self.rng.choice('xyzwt')} = {self.exprs.make(scope, 1)};")
+            self.add(f"acc += {name}.x ^ {name}.y;")
+            return
+        self.add(f"struct val {name} = *{self.rng.choice(held)};")
+        self.add(f"{name}.{self.rng.choice('xyzwt')} ^= {self.exprs.make(scope, 1)};")
+        if self.rng.random() < 0.6:
+            self.add(f"*{self.rng.choice(held)} = {name};")
+        key = self.key(scope, "struct key", "")
+        self.add(f"update(&m_{self.rng.choice(('hash', 'cpuhash'))}, &{key}, &{name}, 0);")
+
+    def kept_value(self, scope: Scope) -> None:
+        """The address of a map value, kept on the stack before anybody knows that it is one."""
+        key, pointer = self.key(scope, "u32", ""), self.fresh("e")
+        self.add(f"u64 *volatile {pointer}k = lookup(&m_{self.rng.choice(('lru', 'cpu'))}, &{key});")
+        if self.rng.random() < 0.5:
+            self.mix(scope)
+        self.add(f"u64 *{pointer} = {pointer}k;")
+        self.open(f"if ({pointer})")
+        inner = scope.copy()
+        inner.values.append((pointer, "u64"))
+        self.value_use(inner)
+        self.body(inner, 2)
+        self.close()
+
+    def shared_subprogram(self, scope: Scope) -> None:
+        """A subprogram that gets an address of the stack here and of a map value there."""
+        self.subprograms.need("structure")
+        held = [name for name, kind in scope.values if kind == "val"]
+        if held:
+            self.add(f"acc += f_structure({self.rng.choice(held)}, {self.exprs.make(scope, 1)});")
+        name = self.fresh("w")
+        self.add(f"struct val {name} = {{ {self.exprs.make(scope, 1)} }};")
+        self.add(f"acc ^= f_structure(&{name}, {self.exprs.make(scope, 1)}) + {name}.x;")

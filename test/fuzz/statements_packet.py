@@ -207,3 +207,83 @@ class PacketStatements(Base):
             f"if ({self.exprs.condition(scope, 1)}) {name} = (u8 *){self.rng.choice(('data', pointer))} + {second};"
         )
         self.guard(scope, name, self.rng.choice((1, 4, 8, 20)))
+
+    def again(self, scope: Scope) -> None:
+        """The packet's addresses taken a second time."""
+        start, limit = self.fresh("d"), self.fresh("n")
+        self.add(f"void *{start} = (void *)(long)ctx->data, *{limit} = (void *)(long)ctx->data_end;")
+        length = self.rng.choice((1, 14, 20, 34))
+        first = self.rng.choice((start, "data"))
+        self.add(f"if ({first} + {length} > {self.rng.choice((limit, limit, 'end'))}) {self.leave()}")
+        scope.packets.append((f"((u8 *){first})", length))
+
+    def kept_pointer(self, scope: Scope) -> None:
+        """An address of the packet that is kept on the stack."""
+        if not scope.packets:
+            return self.guard_more(scope)
+        pointer, length = self.rng.choice(scope.packets)
+        name = self.fresh("q")
+        at = self.rng.randrange(length)
+        self.add(f"u8 *volatile {name}k = (u8 *){pointer} + {at};")
+        self.mix(scope)
+        self.add(f"u8 *{name} = {name}k;")
+        scope.packets.append((name, length - at))
+
+    def metadata(self, scope: Scope) -> None:
+        """What stands in front of the packet."""
+        name = self.fresh("m")
+        self.add(f"u8 *{name} = (void *)(long)ctx->data_meta;")
+        self.add(f"if ({name} + 4 <= (u8 *)data) acc ^= *(u32 *){name};")
+        self.add(f"acc += (u8 *)data - {name};")
+
+    def load_bytes(self, scope: Scope) -> None:
+        """Bytes moved by helpers, while addresses of the packet are held."""
+        name = self.fresh("b")
+        size, at = self.rng.choice((1, 4, 8, 14)), self.rng.choice(("0", "2", "14", "BOUND(acc, 31)"))
+        self.add(f"u8 {name}[16] = {{ {self.exprs.make(scope, 1)} }};")
+        if self.rng.random() < 0.5:
+            self.add(f"acc += load_bytes(ctx, {at}, {name}, {size});")
+        else:
+            before = self.exprs.packet_read(scope) if scope.packets else "1"
+            self.add(f"acc = acc * 3 + {before};")
+            self.add(f"acc += store_bytes(ctx, {at}, {name}, {size});")
+            self.add(f"acc = acc * 3 + {before};")
+        scope.arrays.append((name, "u8", 16))
+
+    def same(self, scope: Scope) -> None:
+        """Bytes compared."""
+        usable = [(packet, n) for packet, n in scope.packets if n >= 8]
+        if not usable:
+            return self.guard_more(scope)
+        pointer, length = self.rng.choice(usable)
+        other = self.rng.randrange(length - 7)
+        terms = []
+        at = 0
+        for size in self.rng.choice(((4, 2), (8,), (4, 4), (2, 4, 2), (2, 2, 2))):
+            left, right = (f"*(u{8 * size} *)({pointer} + {place})" for place in (at, at + other))
+            terms.append((left, self.rng.choice((right, str(self.rng.randrange(1 << 8 * size)) + "ull"))))
+            at += size
+        alike = " && ".join(f"{a} == {b}" for a, b in terms)
+        differences = " | ".join(f"({a} ^ {b})" for a, b in terms)
+        self.open(f"if ({self.rng.choice((alike, f'!({differences})'))})")
+        self.body(scope.copy(), 2)
+        self.close()
+
+    def moved(self, scope: Scope) -> None:
+        """An address that a subprogram moves."""
+        name = self.fresh("q")
+        self.subprograms.need("mover")
+        pointer = self.rng.choice(["data", *(pointer for pointer, _ in scope.packets)])
+        self.add(f"u8 *{name} = f_mover((u8 *){pointer}, {self.exprs.make(scope, 1)});")
+        self.guard(scope, name, self.rng.choice((1, 4, 14)))
+
+    def resized(self, scope: Scope) -> None:
+        """A subprogram that resizes the packet."""
+        if self.depth > 1:
+            return self.assign(scope)
+        self.subprograms.need("resizer")
+        self.add(f"if (f_resizer(ctx, {self.exprs.make(scope, 1)})) {self.leave()}")
+        self.add("data = (void *)(long)ctx->data;")
+        self.add("end = (void *)(long)ctx->data_end;")
+        scope.packets.clear()
+        self.guard(scope, "data", self.rng.choice((1, 14, 34)))

@@ -25,8 +25,7 @@ class Subprograms:
     def call(self, scope: Scope, fresh: Callable[[str], str]) -> str:
         """A statement, on one line, that calls one of them."""
         kind = self.rng.choice(self.wanted)
-        if kind not in self.made:
-            self.made[kind] = self.define(kind)
+        self.need(kind)
 
         def e() -> str:
             return self.exprs.make(scope, 1)
@@ -53,6 +52,11 @@ class Subprograms:
                 f"u8 {name}[16] = {{ {e()} }}; f_bytes({name}, {e()}); acc += {name}[3] + {name}[BOUND(acc, 15)];"
             ),
         }[kind]()
+
+    def need(self, kind: str) -> None:
+        """Make one if it is not there."""
+        if kind not in self.made:
+            self.made[kind] = self.define(kind)
 
     def callback(self, name: str) -> None:
         """Define `cb_name(index, u64[2])`."""
@@ -111,6 +115,16 @@ class Subprograms:
                 "static NOINLINE u64 f_value(u32 k, u64 n)\n"
                 "{\n\tstruct val *v = lookup(&m_array, &k);\n\tif (!v)\n"
                 f"\t\treturn {e('n', 'k')};\n\tv->x += {e('n', 'v->y')};\n\treturn v->z ^ {e('n', 'v->x')};\n}}\n"
+            ),
+            "mover": lambda: (
+                "static NOINLINE void *f_mover(u8 *p, u32 n)\n"
+                f"{{\n\tif ({e('n', depth=1)} & 1)\n\t\treturn p + {self.rng.choice((4, 14))};\n"
+                f"\treturn p + ({self.rng.choice(('n & 63', '(n & 15) * 4', '2'))});\n}}\n"
+            ),
+            "resizer": lambda: (
+                "static NOINLINE int f_resizer(struct xdp_md *c, u32 n)\n"
+                f"{{\n\tif ({e('n', depth=1)} & 1)\n\t\treturn adjust_head(c, {self.rng.choice((-14, 4, -4))});\n"
+                f"\treturn adjust_tail(c, {self.rng.choice((-2, 8))});\n}}\n"
             ),
             "bytes": lambda: (
                 "static NOINLINE void f_bytes(u8 *b, u32 n)\n"
