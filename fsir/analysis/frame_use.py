@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xdsl.dialects.builtin import IntAttr
+from xdsl.dialects.builtin import DictionaryAttr, IntAttr
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.traits import SymbolTable
 
@@ -92,7 +92,7 @@ class _Reach:
         if all(offset is None for offset in known) or op.successors:
             return
         if "core" in op.properties:
-            self.touch(-FRAME_SIZE)  # the loader changes the offset
+            self.relocated(op, known)
         elif isinstance(op, _ACCESSES):
             self.access(op, known)
         elif isinstance(op, CastOp | MovRROp):
@@ -112,11 +112,27 @@ class _Reach:
             # Differences and masks of addresses: to be safe they count as addresses anywhere.
             self.reach(op.results[0], -FRAME_SIZE)
 
+    def relocated(self, op: Operation, known: list[int | None]) -> None:
+        """An access or an addition whose offset the loader fills in: that of a field, and so not negative."""
+        base = known[0]
+        if isinstance(op, _ACCESSES) and _is_field_offset(op):
+            if base is not None:
+                self.touch(base)
+            self.pass_to_memory(known)
+        elif base is not None and isinstance(op, AluRIOp) and op.row.name == "addi" and _is_field_offset(op):
+            self.reach(op.res, base)
+        else:
+            self.touch(-FRAME_SIZE)
+
     def access(self, op: Operation, known: list[int | None]) -> None:
         offset = op.properties["off"]
         assert isinstance(offset, IntAttr)
         if known[0] is not None:
             self.touch(known[0] + offset.data)
+        self.pass_to_memory(known)
+
+    def pass_to_memory(self, known: list[int | None]) -> None:
+        """Note the addresses among the operands of a store."""
         passed = [value for value in known[1:] if value is not None]
         if passed and (self.stored is None or min(passed) < self.stored):
             self.stored = min(passed)
@@ -141,16 +157,27 @@ class _Reach:
         self.touch(_lowest(callee, seeds, self.active | {name}))
 
 
+def _is_field_offset(op: Operation) -> bool:
+    """Whether the CO-RE relocation of an operation is the byte offset of a field (kind 0, uapi linux/bpf.h)."""
+    core = op.properties["core"]
+    kind = core.data.get("kind") if isinstance(core, DictionaryAttr) else None
+    return isinstance(kind, IntAttr) and kind.data == 0
+
+
 def _is_not_negative(value: SSAValue) -> bool:
     """Whether a scalar is surely not negative as a signed 64-bit number, by its defining instruction alone."""
     owner = value.owner
     if isinstance(value, BlockArgument) or not isinstance(owner, Operation):
+        return False
+    if "core" in owner.properties and not _is_field_offset(owner):
         return False
     if isinstance(owner, LdxOp):
         return not owner.row.signed and owner.row.width < 64
     if isinstance(owner, AluRIOp):
         if owner.row.width == 32:
             return True
+        if "core" in owner.properties:
+            return False
         return (owner.row.op == "and" and owner.imm.data >= 0) or (owner.row.op == "rsh" and owner.imm.data & 63 != 0)
     if isinstance(owner, AluRROp):
         return owner.row.width == 32
