@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from virtual_programs import Program, Run
 
 from fsir.analysis.verify import verify_module
 from fsir.analysis.verify_allocated import verify_allocated
 from fsir.dialects.ebpf import FuncOp
 from fsir.passes.allocate_registers import allocate_function
 from fsir.passes.layout_blocks import layout_function
-
-from virtual_programs import Program, Run
 
 ARGS = [(1, 2, 3, 4, 5), (0, 0, 0, 0, 0), (2**64 - 1, 5, 2**63, 7, 1)]
 

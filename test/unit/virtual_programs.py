@@ -45,7 +45,7 @@ class Program:
         self.exit_block = Block(arg_types=[UNALLOCATED])
         self.exit_block.add_op(insn("exit", [self.exit_block.args[0]]))
         entry = self.new_block(self.rng.randrange(4))
-        values = list(entry.args)
+        values: list[SSAValue] = list(entry.args)
         frame = self.add(entry, FpOp.create(result_types=[UNALLOCATED]))
         self.frame = frame
         values.append(self.add(entry, insn("movi", (), UNALLOCATED, imm=7)))

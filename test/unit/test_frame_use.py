@@ -1,0 +1,71 @@
+"""How deep functions reach into their frame: an upper bound in every case."""
+
+from __future__ import annotations
+
+import pytest
+from codegen_helpers import parse
+
+from fsir.analysis.frame_use import frame_depth
+from fsir.dialects.ebpf import functions
+
+CASES = [
+    ("nothing", "", 0),
+    ("a store", "ebpf.st64 %fp[-16], 0 : reg", 16),
+    ("an object", "%a = ebpf.addi %fp, -40 : reg -> reg\n ebpf.st64 %a[8], 0 : reg", 40),
+    ("below an object", "%a = ebpf.addi %fp, -40 : reg -> reg\n ebpf.st64 %a[-8], 0 : reg", 48),
+    (
+        "an address given to a helper",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n %r = ebpf.call 1(%x, %a) : reg, reg -> reg",
+        24,
+    ),
+    ("a subtraction", "%a = ebpf.subi %fp, 64 : reg -> reg\n ebpf.st8 %a[0], 0 : reg", 64),
+    (
+        "a variable index that is not negative",
+        "%a = ebpf.addi %fp, -64 : reg -> reg\n %i = ebpf.andi %x, 56 : reg -> reg\n"
+        "%b = ebpf.add %a, %i : reg, reg -> reg\n ebpf.st8 %b[0], 0 : reg",
+        64,
+    ),
+    ("a variable index", "%b = ebpf.add %fp, %x : reg, reg -> reg\n ebpf.st8 %b[0], 0 : reg", 512),
+    ("masked addresses", "%b = ebpf.andi %fp, -64 : reg -> reg\n ebpf.st8 %b[0], 0 : reg", 512),
+    (
+        "an address through memory",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n ebpf.stx64 %fp[-8], %a : reg, reg\n"
+        "%b = ebpf.ldx64 %fp[-8] : reg -> reg\n ebpf.st8 %b[-10], 0 : reg",
+        34,
+    ),
+    (
+        "an address that moves down in a loop",
+        """%a = ebpf.addi %fp, -8 : reg -> reg
+        ebpf.ja ^h(%a : reg)
+        ^h(%p : !ebpf.reg):
+        ebpf.st8 %p[0], 0 : reg
+        %q = ebpf.addi %p, -8 : reg -> reg
+        ebpf.jeqi %x, 0, ^h(%q : reg), ^e : reg
+        ^e:""",
+        512,
+    ),
+    ("a local call", "%a = ebpf.addi %fp, -24 : reg -> reg\n %r = ebpf.call_local @g(%a) : reg -> reg", 32),
+    ("an offset of a field", "%v = ebpf.ldx64 %fp[-400] {core = {kind = #builtin.int<0>}} : reg -> reg", 0),
+    ("an enumeration value", "%a = ebpf.addi %fp, -8 {core = {kind = #builtin.int<11>}} : reg -> reg", 512),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "depth"), CASES, ids=[name for name, _, _ in CASES])
+def test_depth(name: str, body: str, depth: int) -> None:
+    module = parse(
+        f"""
+        ebpf.func @f section "xdp" {{
+        ^bb0(%x : !ebpf.reg):
+          %fp = ebpf.frame -> reg
+          {body}
+          ebpf.exit(%x) : reg
+        }}
+        ebpf.func @g section ".text" {{
+        ^bb0(%p : !ebpf.reg):
+          ebpf.st64 %p[-8], 0 : reg
+          %r = ebpf.movi 0 -> reg
+          ebpf.exit(%r) : reg
+        }}
+        """
+    )
+    assert frame_depth(next(func for func in functions(module) if func.symbol == "f")) == depth
