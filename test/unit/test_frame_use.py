@@ -8,6 +8,8 @@ from codegen_helpers import parse
 from fsir.analysis.frame_use import frame_depth
 from fsir.dialects.ebpf import functions
 
+CORE = '{{core = {{type = #builtin.int<1>, access = "0:1", kind = #builtin.int<{}>}}}}'
+
 CASES = [
     ("nothing", "", 0),
     ("a store", "ebpf.st64 %fp[-16], 0 : reg", 16),
@@ -45,8 +47,8 @@ CASES = [
         512,
     ),
     ("a local call", "%a = ebpf.addi %fp, -24 : reg -> reg\n %r = ebpf.call_local @g(%a) : reg -> reg", 32),
-    ("an offset of a field", "%v = ebpf.ldx64 %fp[-400] {core = {kind = #builtin.int<0>}} : reg -> reg", 0),
-    ("an enumeration value", "%a = ebpf.addi %fp, -8 {core = {kind = #builtin.int<11>}} : reg -> reg", 512),
+    ("an offset of a field", "%v = ebpf.ldx64 %fp[-400] " + CORE.format(0) + " : reg -> reg", 0),
+    ("an enumeration value", "%a = ebpf.addi %fp, -8 " + CORE.format(11) + " : reg -> reg", 512),
 ]
 
 
