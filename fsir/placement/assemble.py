@@ -112,7 +112,9 @@ class Assembler:
         first = sorted(placed.plan.hands[t - 1] & placed.plan.visits[t - 1].keys())
         for n in first:
             where = place_of(program.graph.pieces[n].entries[0].first_op)
-            if not unable:
+            if program.must_cut.intersection(program.graph.pieces[n].entries):
+                yield f"{where}: asked for (cut-at)"
+            elif not unable:
                 yield f"{where}: cheaper from here on ({self.decision.objective})"
         yield from self.decision.shared_reasons
 

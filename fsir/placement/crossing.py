@@ -15,6 +15,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerType
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
+from fsir.analysis.cfg import edges
 from fsir.analysis.effects import EffectTable
 from fsir.analysis.liveness import Liveness
 from fsir.backends.handoff import MAX_SIZE, Layout
@@ -26,6 +27,7 @@ from fsir.placement.access import CHANGES, MapAccesses, is_displacement
 from fsir.placement.facts import Facts
 from fsir.placement.graph import FlowGraph
 from fsir.placement.held import Held
+from fsir.placement.loops import evaluate
 from fsir.placement.scalars import Scalars
 from fsir.placement.stack import StackBytes
 
@@ -194,7 +196,11 @@ class _Planner:
             self._computed(value, value.owner)
 
     def _path_dependent(self, value: BlockArgument) -> None:
-        if isinstance(value.type, PtrType):
+        passed = self._passed(value)
+        first = passed[0].owner
+        if isinstance(first, arith.ConstantOp) and len({evaluate(v, {}) for v in passed}) == 1:
+            self.crossing.steps.append(Step(value, repeat=first))
+        elif isinstance(value.type, PtrType):
             self._offset(value)
         elif isinstance(value.type, IntegerType) and not self.shared.scalars.is_address(value):
             self._carry(value)
@@ -243,12 +249,25 @@ class _Planner:
             self.value(operand)
         self.crossing.steps.append(Step(value, repeat=op))
 
+    def _passed(self, value: SSAValue) -> list[SSAValue]:
+        """What the block's argument can be when control comes to the cut; of another value, it alone. The arguments of
+        a loop's head come from outside of the loop: inside, it does not run where the cut is made."""
+        graph, tree = self.shared.graph, self.shared.tree
+        if not isinstance(value, BlockArgument) or value.owner is not self.block:
+            return [value]
+        inside = graph.pieces[graph.piece_of[self.block]].blocks
+        sources = [p for p in tree.predecessors(self.block) if p not in inside and tree.is_reachable(p)]
+        return [values[value.index] for p in sources for target, values in edges(p) if target is self.block] or [value]
+
+    def _bits(self, value: SSAValue) -> int:
+        return max(self.shared.scalars.bits(v) for v in self._passed(value))
+
     def _carry(self, value: SSAValue) -> None:
-        number = self._field(Field("scalar", _rounded(self.shared.scalars.bits(value)), _name(value), value))
+        number = self._field(Field("scalar", _rounded(self._bits(value)), _name(value), value))
         self.crossing.steps.append(Step(value, field=number))
 
     def _offset(self, value: SSAValue) -> None:
-        width = _rounded(self.shared.scalars.bits(value))
+        width = _rounded(self._bits(value))
         number = self._field(Field("offset", width, f"{_name(value)}_offset", value))
         self.crossing.steps.append(Step(value, field=number))
 

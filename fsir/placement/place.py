@@ -11,6 +11,7 @@ from xdsl.ir import Block
 from fsir.analysis.effects import EffectTable
 from fsir.backends.handoff import Layout
 from fsir.dialects.ebpf import FuncOp
+from fsir.dialects.packet import CtxType
 from fsir.dialects.placement import PartOp
 from fsir.driver.diagnostics import fail, place_of
 from fsir.placement.access import MapAccesses
@@ -82,6 +83,8 @@ def _programs(module: ModuleOp) -> list[FuncOp]:
     for func in found:
         if func.is_raw() or func.is_allocated():
             fail(func, f"'{func.symbol}' is machine code; run the pass raise before decompose")
+        if [type(arg.type) for arg in func.entry.args] != [CtxType]:
+            fail(func, f"'{func.symbol}' does not take the context and nothing else; run the pass raise before decompose")
     return found
 
 

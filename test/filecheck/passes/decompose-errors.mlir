@@ -1,0 +1,111 @@
+// RUN: fs-opt %s -p 'decompose{targets=xdp,af-xdp cut-at=bb1}' --split-input-file --verify-diagnostics
+
+// Where a program cannot be cut, and why.
+
+map.decl @m "array" key 4 value 8 entries 1 flags 0
+ebpf.func @locked section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %key = arith.constant 0 : i32
+  %v = map.lookup @m(%key) : i32 -> !map.value<@m>
+  %r = ebpf.call 93(%v) : !map.value<@m> -> i64
+  cf.br ^held
+^held:
+  // expected-error@+1 {{cut-at: the program cannot be cut here: a spin lock may be held}}
+  %pass = arith.constant 2 : i64
+  %s = ebpf.call 94(%v) : !map.value<@m> -> i64
+  packet.verdict %pass : i64
+}
+
+// -----
+
+map.decl @devices "devmap" key 4 value 4 entries 1 flags 0
+ebpf.func @redirected section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %zero = arith.constant 0 : i64
+  %verdict = map.redirect @devices[%zero] flags %zero : i64, i64 -> i64
+  %again = arith.cmpi eq, %verdict, %zero : i64
+  cf.cond_br %again, ^here, ^there
+^here:
+  // expected-error@+1 {{the packet's way out was already chosen (redirect), which only the kernel knows}}
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+^there:
+  packet.verdict %verdict : i64
+}
+
+// -----
+
+map.decl @flows "hash" key 4 value 8 entries 4 flags 0
+ebpf.func @decided section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %key = arith.constant 0 : i32
+  %v = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %known = map.hit %v : !map.value<@flows> -> i1
+  cf.cond_br %known, ^old, ^new
+^old:
+  // expected-error@+1 {{map 'flows' was looked at before and is changed after: the decision would be taken on what may be old}}
+  %error = map.delete @flows(%key) : i32 -> i64
+  packet.verdict %error : i64
+^new:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
+
+// -----
+
+map.decl @m "array" key 4 value 8 entries 4 flags 0
+ebpf.func @either section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx, %c: i1):
+  %zero = arith.constant 0 : i32
+  %one = arith.constant 1 : i32
+  %a = map.lookup @m(%zero) : i32 -> !map.value<@m>
+  %b = map.lookup @m(%one) : i32 -> !map.value<@m>
+  %x = map.hit %a : !map.value<@m> -> i1
+  cf.cond_br %x, ^use(%a : !map.value<@m>), ^use(%b : !map.value<@m>)
+^use(%v: !map.value<@m>):
+  // expected-error@+1 {{an address (%v) (of map 'm') depends on the path taken}}
+  %hit = map.hit %v : !map.value<@m> -> i1
+  cf.cond_br %hit, ^load, ^out
+^load:
+  %n = map.load %v[0] : !map.value<@m> -> i64
+  packet.verdict %n : i64
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
+
+// -----
+
+ebpf.func @loop section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %zero = arith.constant 0 : i64
+  cf.br ^inside(%zero : i64)
+^inside(%i: i64):
+  // Its entry is a place to cut at; the handoff carries what the loop starts with.
+  %one = arith.constant 1 : i64
+  %next = arith.addi %i, %one : i64
+  %ten = arith.constant 10 : i64
+  %more = arith.cmpi ult, %next, %ten : i64
+  cf.cond_br %more, ^inside(%next : i64), ^done
+^done:
+  packet.verdict %next : i64
+}
+
+// -----
+
+// No target can run both of what one block needs, at once.
+
+map.decl @flows "lru_hash" key 4 value 8 entries 4 flags 0
+// expected-error@+1 {{'nowhere': there is no placement: xdp cannot run it}}
+ebpf.func @nowhere section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %key = arith.constant 0 : i32
+  cf.br ^here
+^here:
+  %score = ebpf.call_kfunc 0() {callee = @regex_match} -> i64
+  %v = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %hit = map.hit %v : !map.value<@flows> -> i1
+  cf.cond_br %hit, ^out, ^out
+^out:
+  packet.verdict %score : i64
+}
