@@ -117,15 +117,15 @@ class Toolchain:
 
     def _link(self, partial: Path, library: Path, variant: Variant) -> str | None:
         """Link an object with another, in place, by `bpftool gen object`."""
-        other, linked = partial.with_suffix(".library.o"), partial.with_suffix(".linked.o")
+        first, other, linked = (partial.with_suffix(f".{part}") for part in ("first", "library", "linked"))
+        partial.rename(first)
         error = self._clang(library, variant, other)
         if error is None:
-            first = partial.rename(partial.with_suffix(".first.o"))
             error = _run([_bpftool() or "bpftool", "gen", "object", str(linked), str(first), str(other)], {}, None)
-            first.unlink()
         if error is None:
             linked.rename(partial)
-        other.unlink(missing_ok=True)
+        for rest in (first, other, linked):
+            rest.unlink(missing_ok=True)
         return error
 
     def includes(self, source: Path) -> list[str]:
