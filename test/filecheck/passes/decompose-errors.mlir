@@ -55,7 +55,7 @@ ebpf.func @decided section "xdp" attributes {prog_type = "xdp"} {
 
 map.decl @m "array" key 4 value 8 entries 4 flags 0
 ebpf.func @either section "xdp" attributes {prog_type = "xdp"} {
-^entry(%ctx: !packet.ctx, %c: i1):
+^entry(%ctx: !packet.ctx):
   %zero = arith.constant 0 : i32
   %one = arith.constant 1 : i32
   %a = map.lookup @m(%zero) : i32 -> !map.value<@m>
