@@ -13,7 +13,7 @@ from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import insn, int_attr
 from fsir.isa import Form
 from fsir.passes._algebra import UPDATED, New, Outcome, Rule, droppable, fits, low_bits
-from fsir.passes._rewrite import replace
+from fsir.passes._rewrite import extend, replace
 
 _OFFSETS = range(-0x8000, 0x8000)
 _IMMEDIATE_FORM = {
@@ -61,7 +61,12 @@ def _byte_order(op: Operation, new: New) -> Outcome:
             return original if droppable(op.res, original, width, new) else None
     # The operand of a machine operation is a full word.
     shorter = low_bits(source, width, new)
-    if shorter is not source and shorter.type == i64:
+    if shorter.type != i64:
+        ext = source.owner
+        if not isinstance(ext, arith.ExtUIOp) or shorter is ext.input:
+            return None
+        return new.add(insn(op.row.name, [new.add(extend(shorter))], i64))
+    if shorter is not source:
         op.operands = [shorter]
         return UPDATED
     return None

@@ -18,15 +18,13 @@ class PacketWriter(Writer):
     pointers: tuple[tuple[str, int], ...] = (("p", 0),)
 
     def step(self) -> None:
-        kind = self.rng.randrange(12)
-        if kind <= 3:
+        kind = self.rng.randrange(14)
+        if kind <= 2:
             self.load()
-        elif kind <= 6:
+        elif kind <= 4:
             self.store()
-        elif kind == 7:
-            self.bytes_together()
-        elif kind == 8:
-            self.copy_bytes()
+        elif kind <= 10:
+            self.rng.choice((self.bytes_together, self.copy_bytes, self.split_word))()
         else:
             super().step()
 
@@ -41,12 +39,13 @@ class PacketWriter(Writer):
             return "packet", "q", min(off, 8)
         return ("map", "m", off) if pick < 0.9 else ("frame", "fp", -SPACE + off)
 
-    def load_at(self, kind: str, base: str, off: int, width: int) -> str:
+    def load_at(self, kind: str, base: str, off: int, width: int, once: bool = False) -> str:
+        write = self.once if once else self.put
         if kind == "frame":
-            name = self.put(f"ebpf.ldx{width} %{base}[{off}] : !ebpf.fp -> i64", 64)
-            return name if width == 64 else self.put(f"arith.trunci %{name} : i64 to i{width}", width)
+            name = write(f"ebpf.ldx{width} %{base}[{off}] : !ebpf.fp -> i64", 64)
+            return name if width == 64 else write(f"arith.trunci %{name} : i64 to i{width}", width)
         type_ = "!packet.ptr" if kind == "packet" else "!map.value<@state>"
-        return self.put(f"{kind}.load %{base}[{off}] : {type_} -> i{width}", width)
+        return write(f"{kind}.load %{base}[{off}] : {type_} -> i{width}", width)
 
     def store_at(self, kind: str, base: str, off: int, value: str, width: int) -> None:
         if kind == "frame":
@@ -64,46 +63,85 @@ class PacketWriter(Writer):
         width = self.rng.choice(_WIDTHS)
         self.store_at(*self.place(width), self.value(width), width)
 
+    def disturb(self) -> None:
+        """Now and then another access in between."""
+        if self.rng.random() < 0.06:
+            self.store()
+        elif self.rng.random() < 0.06:
+            self.load()
+
+    def pieces(self) -> list[tuple[int, int]]:
+        """A row of (distance, width), without gaps but for a rare mistake."""
+        row, at = [], 0
+        widths = [self.rng.choice((8, 8, 8, 16, 32))] * 8 if self.rng.random() < 0.7 else self.rng.choices((8, 16), k=5)
+        for width in widths[: self.rng.choice((2, 2, 3, 4, 6, 8))]:
+            if at + width // 8 <= 8:
+                row.append((at, width))
+                at += width // 8 + (self.rng.random() < 0.03)
+        return row
+
     def bytes_together(self) -> None:
-        """A word put together from bytes, in one order or the other, perhaps with one byte wrong."""
-        count = self.rng.choice((2, 2, 4, 8))
+        """A word put together from pieces, in one byte order or the other, perhaps too narrow, perhaps swapped."""
         kind, base, off = self.place(64)
-        offsets = list(range(off, off + count))
-        if self.rng.random() < 0.4:
-            offsets.reverse()
-        if self.rng.random() < 0.2:
-            offsets[self.rng.randrange(count)] = off
-        width = 64
-        total = ""
-        for position, at in enumerate(offsets):
-            byte = self.load_at(kind, base, at, 8)
-            piece = self.once(f"arith.extui %{byte} : i8 to i{width}", width)
-            if position:
-                amount = self.given(8 * position, width)
-                piece = self.once(f"arith.shli %{piece}, %{amount} : i{width}", width)
-                piece = self.once(f"arith.ori %{total}, %{piece} : i{width}", width)
-            total = piece
-            if self.rng.random() < 0.05:
-                self.store()
-        self.values.append((total, width))
+        row = self.pieces()
+        width = self.rng.choice((16, 32, 64, 64, 64))
+        reverse = self.rng.random() < 0.5
+        loads = []
+        for at, size in self.rng.sample(row, len(row)):
+            if size <= width:
+                loads.append((at, size, self.load_at(kind, base, off + at, size, once=self.rng.random() < 0.8)))
+                self.disturb()
+        total, end = "", max(at + size // 8 for at, size in row)
+        for at, size, value in loads:
+            shift = 8 * (end - at - size // 8 if reverse else at) % width
+            if size < width:
+                value = self.once(f"arith.extui %{value} : i{size} to i{width}", width)
+            if reverse and size > 8 and width == 64 and self.rng.random() < 0.7:
+                value = self.once(f"ebpf.be{size} %{value} : i64 -> i64", 64)
+            if shift:
+                value = self.once(f"arith.shli %{value}, %{self.given(shift, width)} : i{width}", width)
+            total = self.once(f"arith.ori %{total}, %{value} : i{width}", width) if total else value
+        if total:
+            self.values.append((total, width))
 
     def copy_bytes(self) -> None:
-        """A field copied or filled piece by piece."""
-        size = self.rng.choice((8, 8, 16, 32))
-        count = self.rng.choice((2, 3, 4, 6))
+        """A field copied or filled piece by piece, one after the other or all loads first; it may overlap itself."""
         source, target = self.place(64), self.place(64)
-        constant = self.rng.random() < 0.4
-        together = self.rng.random() < 0.7
-        pieces = []
-        for index in range(min(count, 64 // size)):
-            step = index * size // 8
-            value = self.constant(size) if constant else self.load_at(source[0], source[1], source[2] + step, size)
-            pieces.append((step, value))
+        constant, together = self.rng.random() < 0.3, self.rng.random() < 0.5
+        stores = []
+        row = self.pieces()
+        for at, size in self.rng.sample(row, len(row)) if self.rng.random() < 0.5 else row:
+            value = (
+                self.constant(size)
+                if constant
+                else self.load_at(source[0], source[1], source[2] + at, size, once=self.rng.random() < 0.9)
+            )
+            stores.append((at, size, value))
+            self.disturb()
             if not together:
-                self.store_at(target[0], target[1], target[2] + step, value, size)
-        if together:
-            for step, value in pieces:
-                self.store_at(target[0], target[1], target[2] + step, value, size)
+                self.store_at(target[0], target[1], target[2] + at, value, size)
+                self.disturb()
+        for at, size, value in stores if together else ():
+            self.store_at(target[0], target[1], target[2] + at, value, size)
+            self.disturb()
+
+    def split_word(self) -> None:
+        """A word stored piece by piece, from one end or from the other."""
+        kind, base, off = self.place(64)
+        width = self.rng.choice((16, 32, 64))
+        word = self.value(width)
+        reverse = self.rng.random() < 0.4
+        row = self.pieces()
+        end = max(at + size // 8 for at, size in row)
+        for at, size in row:
+            shift = 8 * (end - at - size // 8 if reverse else at) + self.rng.choice((0, 0, 0, 8))
+            if shift >= width or size > width:
+                continue
+            value = self.once(f"arith.shrui %{word}, %{self.given(shift, width)} : i{width}", width) if shift else word
+            if size < width:
+                value = self.once(f"arith.trunci %{value} : i{width} to i{size}", size)
+            self.store_at(kind, base, off + at, value, size)
+            self.disturb()
 
 
 def random_program(seed: int, depth: int = 2) -> str:

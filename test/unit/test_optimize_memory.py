@@ -28,7 +28,7 @@ def behaviour(module: ModuleOp, seed: int) -> Behaviour:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(24))
 def test_behaviour_is_kept(seed: int, pipeline: str) -> None:
     text = random_program(seed)
     module = parse(text)
