@@ -32,12 +32,12 @@ class HelperError(Exception):
 
 @dataclass(frozen=True)
 class Redirect:
-    """Where a redirect leads: an interface, or an entry of a map."""
+    """Where a redirect leads: an interface, or an entry of a map. Flags that are None are not known."""
 
     ifindex: int | None = None
     map_name: str | None = None
     key: int | None = None
-    flags: int = 0
+    flags: int | None = 0
     kind: Literal["device", "neighbour", "peer"] = "device"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fsir.interp.machine import Redirect
@@ -50,6 +50,8 @@ class PacketResult:
     """For a split program: the parts that saw the packet, in order, with the instructions of each."""
     bytes_known: bool = True
     """False for a packet that was dropped where nobody can look at it any more: `data` is then not compared."""
+    metadata_known: bool = True
+    """False where packets leave without it."""
 
     @property
     def verdict_name(self) -> str:
@@ -134,13 +136,20 @@ def _compare_packets(a: PacketResult, b: PacketResult) -> Difference | None:
     where = f"packet {a.index}"
     if a.verdict != b.verdict:
         return Difference(where, "verdicts", a.verdict_name, b.verdict_name)
-    if a.redirect is not None and b.redirect is not None and a.redirect != b.redirect:
+    if a.redirect is not None and b.redirect is not None and not _same_target(a.redirect, b.redirect):
         return Difference(where, "redirect targets", _shown(a.redirect), _shown(b.redirect))
-    known = a.bytes_known and b.bytes_known
-    for what, x, y in (("bytes", a.data, b.data), ("metadata", a.metadata, b.metadata)):
-        if x != y and (known or what != "bytes"):
+    known = a.bytes_known and b.bytes_known, a.metadata_known and b.metadata_known
+    compared = zip(("bytes", "metadata"), known, (a.data, a.metadata), (b.data, b.metadata), strict=True)
+    for what, both, x, y in compared:
+        if x != y and both:
             return Difference(where, f"{what} {first_difference(x, y)}", x.hex(), y.hex())
     return None
+
+
+def _same_target(a: Redirect, b: Redirect) -> bool:
+    if a.flags is None or b.flags is None:
+        a, b = replace(a, flags=None), replace(b, flags=None)
+    return a == b
 
 
 def _shown(redirect: Redirect) -> str:

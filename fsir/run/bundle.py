@@ -39,9 +39,9 @@ class BundleEngine:
 
     def __init__(self, subject: Subject, settings: Settings) -> None:
         self.settings = settings
-        self._bundle = _bundle(subject)
+        self._bundle = open_bundle(subject)
         kernel = self._bundle.part("kernel")
-        placed = _parse(self._bundle)
+        placed = placed_module(self._bundle)
         module = placed
         if kernel is not None:
             module = import_object(self._bundle.artifact(kernel), kernel["artifact"])
@@ -188,7 +188,8 @@ class BundleEngine:
         self._kernel.close()
 
 
-def _bundle(subject: Subject) -> Bundle:
+def open_bundle(subject: Subject) -> Bundle:
+    """The bundle in a directory, or the one that a placed and lowered module makes. Raises UsageError."""
     try:
         if subject.path.is_dir():
             return read_bundle(subject.path)
@@ -198,7 +199,8 @@ def _bundle(subject: Subject) -> Bundle:
         raise UsageError(str(error)) from error
 
 
-def _parse(bundle: Bundle) -> ModuleOp:
+def placed_module(bundle: Bundle) -> ModuleOp:
+    """The placed IR of a bundle."""
     from xdsl.parser import Parser
 
     text = bundle.files[bundle.manifest["placement"]].decode()

@@ -14,5 +14,8 @@ ENGINES: dict[str, str] = {
 IN_KERNEL = frozenset({"kernel", "live"})
 """Engines that see the CPUs of this machine."""
 
+REAL_INTERFACE = frozenset({"live"})
+"""Engines whose program is on an interface, which can have any number but the loopback's, 1."""
+
 DIRECTORY_ENGINE = "bundle"
 """What runs a directory when no engine is named."""

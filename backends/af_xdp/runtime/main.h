@@ -1,11 +1,14 @@
 /* Start, loop, stop. */
 
 static volatile sig_atomic_t fs_stop;
+static volatile sig_atomic_t fs_asked; /* for the counters */
 
 static void fs_on_signal(int number)
 {
-	(void)number;
-	fs_stop = 1;
+	if (number == SIGUSR1)
+		fs_asked = 1;
+	else
+		fs_stop = 1;
 }
 
 static void fs_cleanup(void)
@@ -67,6 +70,7 @@ int main(int argc, char **argv)
 	fs_parse_options(argc, argv);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGUSR1, &action, NULL);
 	if (fs_options.pin && mkdir(fs_options.pin, 0700) && errno != EEXIST)
 		fs_die("cannot make the folder %s: %s", fs_options.pin, strerror(errno));
 	if (fs_options.sockets)
@@ -82,6 +86,10 @@ int main(int argc, char **argv)
 	next = fs_env_now(NULL, FS_CLOCK_MONOTONIC);
 	while (!fs_stop) {
 		fs_step(queue, 100);
+		if (fs_asked) {
+			fs_asked = 0;
+			fs_report(stderr, queue);
+		}
 		if (fs_options.stats && fs_env_now(NULL, FS_CLOCK_MONOTONIC) >= next) {
 			fs_report(stderr, queue);
 			next += fs_options.stats * UINT64_C(1000000000);
