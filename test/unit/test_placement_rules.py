@@ -1,0 +1,322 @@
+"""The judgements that placement rests on, as tables: loops, widths, accesses, sharing, targets, hints."""
+
+from __future__ import annotations
+
+import pytest
+from bpf_clang import compile_c
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.parser import Parser
+
+from fsir.analysis.dominance import DominatorTree
+from fsir.backends.handoff import Layout
+from fsir.bundle.manifest import manifest
+from fsir.dialects.ebpf import FuncOp, functions
+from fsir.dialects.map import DeclOp
+from fsir.dialects.placement import EdgeOp, PartOp
+from fsir.driver.context import make_context
+from fsir.driver.diagnostics import FailedAt
+from fsir.driver.errors import PassFailure
+from fsir.driver.pass_manager import run_pipeline
+from fsir.object.importer import import_object
+from fsir.placement import targets
+from fsir.placement.access import Kind, MapAccesses
+from fsir.placement.graph import FlowGraph
+from fsir.placement.loops import Unbounded, work_of
+from fsir.placement.scalars import Scalars
+from fsir.placement.sharing import conflict, mechanisms
+
+XDP, USER, NIC = (targets.load(name) for name in ("xdp", "af-xdp", "p4-v1model"))
+
+
+def parse(text: str) -> ModuleOp:
+    module = Parser(make_context(), text).parse_module()
+    assert isinstance(module, ModuleOp)
+    return module
+
+
+def function(body: str, *maps: str) -> tuple[ModuleOp, FuncOp]:
+    declared = "\n".join(
+        f'map.decl @{m} "{t}" key 4 value 16 entries 8 flags 0' for m, t in (m.split(":") for m in maps)
+    )
+    module = parse(
+        f"""{declared}
+        ebpf.func @f section "xdp" attributes {{prog_type = "xdp"}} {{
+        ^bb0(%ctx: !packet.ctx):
+          %zero = arith.constant 0 : i64
+          %one = arith.constant 1 : i64
+          %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+          %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+          {body}
+        }}"""
+    )
+    return module, functions(module)[0]
+
+
+# Loops: the operations that a bounded one executes at most, or None.
+
+
+def loop(step: str, test: str) -> str:
+    return f"""cf.br ^h(%zero : i64)
+    ^h(%i: i64):
+      {step}
+      {test}
+    ^d:
+      packet.verdict %i : i64"""
+
+
+ADD = "%n = arith.addi %i, %one : i64"
+BELOW = "%l = arith.constant 10 : i64\n %m = arith.cmpi ult, %n, %l : i64\n cf.cond_br %m, ^h(%n : i64), ^d"
+DOUBLE = "%k2 = arith.addi %i, %i : i64\n %n = arith.addi %k2, %one : i64"
+LOOK = "%p = packet.advance %data, %i : !packet.ptr, i64 -> !packet.ptr"
+GUARDED = "%g = packet.guard %p[1], %end : !packet.ptr, !packet.end_ptr -> i1\n cf.cond_br %g, ^h(%n : i64), ^d"
+LOOPS = {
+    "counting up": (loop(ADD, BELOW), 10),
+    "machine compare": (loop(ADD, "ebpf.jeqi %n, 16, ^d, ^h(%n : i64) : i64"), 16),
+    "doubling": (loop(DOUBLE, "ebpf.jgti %n, 100, ^d, ^h(%n : i64) : i64"), 7),
+    "never": (loop(ADD, "ebpf.jeqi %i, -5, ^d, ^h(%n : i64) : i64"), None),
+    "standing still": (loop("", "ebpf.jeqi %i, 5, ^d, ^h(%i : i64) : i64"), None),
+    "by the packet": (loop(f"{LOOK}\n{ADD}", GUARDED), None),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops(name: str) -> None:
+    body, rounds = LOOPS[name]
+    _, func = function(body)
+    graph = FlowGraph(func, {})
+    (piece,) = [piece for piece in graph.pieces if piece.is_loop]
+    tree = DominatorTree(func.body)
+    if rounds is None:
+        with pytest.raises(Unbounded):
+            work_of(piece.blocks, piece.entries, tree, 8192)
+    else:
+        per_round = sum(1 for block in piece.blocks for _ in block.ops)
+        assert work_of(piece.blocks, piece.entries, tree, 8192) == rounds * per_round
+
+
+# Widths of scalars, and addresses in disguise.
+
+BYTE = "%b = packet.load %data[0] : !packet.ptr -> i8\n"
+WORD = "%b = packet.load %data[0] : !packet.ptr -> i64\n"
+WIDTHS = {
+    "%x = arith.constant 300 : i64": (9, False),
+    f"{BYTE} %x = arith.extui %b : i8 to i64": (8, False),
+    f"{WORD} %c = arith.constant 60 : i64\n %x = arith.andi %b, %c : i64": (6, False),
+    f"{WORD} %x = ebpf.be16 %b : i64 -> i64": (16, False),
+    f"{WORD} %c = arith.constant 48 : i64\n %x = arith.shrui %b, %c : i64": (16, False),
+    "%x = packet.advance %data, %one : !packet.ptr, i64 -> !packet.ptr": (2, False),
+    "%x = packet.offset %data[-4] : !packet.ptr -> !packet.ptr": (64, False),
+    "%x = ebpf.sub %end, %data : !packet.end_ptr, !packet.ptr -> i64": (64, False),
+    "%a = ebpf.cast %data : !packet.ptr -> i64\n %x = arith.addi %a, %one : i64": (64, True),
+}
+
+
+@pytest.mark.parametrize("code", WIDTHS)
+def test_scalars(code: str) -> None:
+    _, func = function(f"{code}\n packet.verdict %one : i64")
+    value = next(r for op in func.entry.ops for r in op.results if r.name_hint == "x")
+    scalars = Scalars(func)
+    assert (scalars.bits(value), scalars.is_address(value)) == WIDTHS[code]
+
+
+# Accesses to maps.
+
+LOOKUP = "%k = arith.constant 1 : i32\n %v = map.lookup @m(%k) : i32 -> !map.value<@m>\n"
+STORE = "map.store %v[0], %n : !map.value<@m>, i64\n"
+READ = "%o = map.load %v[0] : !map.value<@m> -> i64\n"
+PLUS_ONE = f"{READ} %n = arith.addi %o, %one : i64\n {STORE}"
+ACCESSES = {
+    "nothing": ("hash", "", set()),
+    "a key": ("hash", "", {Kind.LOOKUP}),
+    "an array's element": ("array", "", set()),
+    "read": ("array", READ, {Kind.READ}),
+    "count": ("array", PLUS_ONE, {Kind.ADD}),
+    "count, and look": ("array", f"{PLUS_ONE} packet.verdict %o : i64", {Kind.READ, Kind.WRITE}),
+    "write": ("array", f"%n = arith.constant 3 : i64\n {STORE}", {Kind.WRITE}),
+    "atomic": ("array", 'map.atomic "add" %v[0], %one : !map.value<@m>, i64\n', {Kind.ADD}),
+    "atomic or": ("array", 'map.atomic "or" %v[0], %one : !map.value<@m>, i64\n', {Kind.READ, Kind.WRITE}),
+    "escape": ("array", "%n = ebpf.cast %v : !map.value<@m> -> i64\n", {Kind.OPAQUE}),
+    "delete": ("hash", "%e = map.delete @m(%k) : i32 -> i64\n", {Kind.LOOKUP, Kind.DELETE}),
+}
+
+
+@pytest.mark.parametrize("name", ACCESSES)
+def test_accesses(name: str) -> None:
+    kind, code, expected = ACCESSES[name]
+    text = (LOOKUP if name != "nothing" else "") + code
+    text += "" if "verdict" in code else "packet.verdict %one : i64"
+    module, func = function(text, f"m:{kind}")
+    assert {kind for _, kind, _ in MapAccesses(module, [func]).of_function(func)} == expected
+
+
+# Sharing. Rows: map type, kernel's access, user space's, whether they can be apart.
+
+R, A, W, U, D, L = Kind.READ, Kind.ADD, Kind.WRITE, Kind.UPDATE, Kind.DELETE, Kind.LOOKUP
+SHARING = [
+    ("hash", R, R, True), ("hash", W, R, True), ("hash", U, R, True), ("hash", R, U, True), ("hash", L, D, True),
+    ("hash", A, U, False), ("hash", W, D, False), ("hash", R, A, False), ("hash", L, W, False),
+    ("array", A, A, True), ("array", W, W, True), ("array", R, A, True), ("array", R, Kind.OPAQUE, False),
+    ("lru_hash", R, R, False), ("lru_hash", L, U, False), ("percpu_array", R, R, False), ("percpu_hash", A, A, False),
+    ("lpm_trie", R, R, True), ("devmap", Kind.REDIRECT, Kind.REDIRECT, True),
+]  # fmt: skip
+
+
+def declaration(kind: str, flags: int = 0, extra: str = "") -> DeclOp:
+    module = parse(f'map.decl @m "{kind}" key 4 value 8 entries 8 flags {flags} {extra}')
+    (found,) = [op for op in module.body.block.ops if isinstance(op, DeclOp)]
+    return found
+
+
+@pytest.mark.parametrize(("kind", "kernel", "user", "legal"), SHARING)
+def test_sharing_between_kernel_and_user_space(kind: str, kernel: Kind, user: Kind, legal: bool) -> None:
+    assert (conflict(declaration(kind), (XDP, kernel), (USER, user)) is None) == legal
+    assert (conflict(declaration(kind), (USER, user), (XDP, kernel)) is None) == legal
+    assert conflict(declaration(kind), (XDP, kernel), (XDP, user)) is None
+
+
+NIC_SHARING = [(R, R, True), (L, R, True), (R, U, False), (L, D, False), (R, A, False), (A, A, True), (A, R, False),
+               (A, W, False), (A, U, False), (W, R, False)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nic", "other", "legal"), NIC_SHARING)
+def test_sharing_with_the_nic(nic: Kind, other: Kind, legal: bool) -> None:
+    for target in (XDP, USER, NIC):
+        if target is not NIC or other not in (U, D, W):
+            assert (conflict(declaration("array"), (NIC, nic), (target, other)) is None) == legal
+
+
+def test_an_array_pinned_by_name_keeps_its_flags() -> None:
+    """What is pinned already was made by someone else, perhaps without BPF_F_MMAPABLE."""
+    pinned = declaration("array", extra="{pinning = #builtin.int<1>}")
+    assert conflict(pinned, (XDP, A), (USER, A)) is not None
+    assert conflict(declaration("array", 1 << 10, "{pinning = #builtin.int<1>}"), (XDP, A), (USER, A)) is None
+
+
+def test_mechanisms() -> None:
+    def chosen(kind: str, **touching: Kind) -> list[str]:
+        by_name = {"nic": NIC, "kernel": XDP, "user": USER}
+        by_target = {by_name[name]: frozenset({k}) for name, k in touching.items()}
+        return [sharing.mechanism for sharing, _ in mechanisms(declaration(kind), by_target)]
+
+    assert chosen("hash", kernel=W) == ["private"]
+    assert chosen("hash", kernel=R, user=R) == ["pinned"]
+    assert chosen("array", kernel=A, user=A) == ["mmap"]
+    assert chosen("hash", nic=R) == ["mirror"]
+    assert chosen("array", nic=A, kernel=A, user=A) == ["split", "mmap"]
+
+
+# Targets.
+
+
+def test_every_target_is_whole() -> None:
+    for name in targets.names():
+        target = targets.load(name)
+        assert target.name == name and target.summary and target.part
+        assert set(target.costs) >= {"alu", "branch", "guard", "packet", "memory", "helper", "verdict"}
+
+
+def test_a_target_extends_another() -> None:
+    old, new = targets.load("xdp-5-15"), targets.load("xdp")
+    assert (old.kernel, old.limits["metadata"]) == ((5, 15), 32)
+    assert old.limits["instructions"] == new.limits["instructions"]
+    assert old.map_costs == new.map_costs
+
+
+@pytest.mark.parametrize(("names", "message"), [
+    (("xdp", "p4-v1model"), "cannot travel"), (("xdp", "xdp-5-15"), "cannot travel"), (("xpd",), "there are: af-xdp"),
+])  # fmt: skip
+def test_target_lists_that_make_no_way(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(targets.TargetError, match=message):
+        targets.load_all(names)
+
+
+# Whole programs, in C.
+
+C = """
+struct { __uint(type, 2); __uint(max_entries, 4); __type(key, u32); __type(value, u64); } stats SEC(".maps");
+%s
+SEC("xdp") int prog(struct xdp_md *ctx) {
+    u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    if (data + 20 > end) return 1;
+    if (data[12] == 8) return 2;
+    u32 key = 1; u64 *value = lookup(&stats, &key);
+    if (value) __sync_fetch_and_add(value, 1);
+    %s
+}
+"""
+TAGGED = C % (
+    '__attribute__((noinline, btf_decl_tag("fsir:place=user"))) static int slow(u32 x) { return x * 7 + x % 5; }',
+    "return slow(data[14]) > 100 ? 3 : 2;",
+)
+EXTERN = C % ("extern int regex_match(u32 x);", "return regex_match(data[14]) > 3 ? 3 : 2;")
+
+
+def placed(source: str, options: str = "") -> ModuleOp:
+    module = import_object(compile_c(source, "-g"), "program.o")
+    run_pipeline(make_context(), module, f"raise,decompose{options},share-maps")
+    return module
+
+
+@pytest.mark.parametrize(("source", "reason"), [
+    (TAGGED, "calls 'slow', which is tagged fsir:place=user"),
+    (EXTERN, "calls 'regex_match', which the kernel does not have"),
+])  # fmt: skip
+def test_calls_that_belong_to_user_space(source: str, reason: str) -> None:
+    module = placed(source)
+    parts = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, PartOp)}
+    assert list(parts) == ["xdp", "af_xdp"]
+    (why,) = parts["af_xdp"].reasons or ()
+    assert why.data.endswith(reason) and "program.c:" in why.data
+    # What comes before the call stays in the kernel, the counter with it.
+    described = manifest(module, {}, {})
+    assert described["maps"][0]["sharing"][0]["parts"] == ["xdp"]
+
+
+def test_a_copy_of_a_called_function_goes_with_the_part_that_calls_it() -> None:
+    module = placed(TAGGED)
+    names = {op.sym_name.data: [f.symbol for f in op.body.block.ops if isinstance(f, FuncOp)]
+             for op in module.body.block.ops if isinstance(op, PartOp)}  # fmt: skip
+    assert names == {"xdp": ["prog"], "af_xdp": ["prog", "slow"]}
+    assert not [op for op in module.body.block.ops if isinstance(op, FuncOp)]
+
+
+BIG = """
+__attribute__((noinline, btf_decl_tag("fsir:place=user"))) static u64 slow(u64 x) { return x * 7 + x %% 5; }
+SEC("xdp") int prog(struct xdp_md *ctx) {
+    u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    if (data + 64 > end) return 1;
+    %s
+    data[0] = data[9] = data[17] = data[25] = data[33] = data[41] = 0;
+    u64 s = slow(v0);
+    return ((s ^ v0) %% 3 + (s ^ v1) %% 5 + (s ^ v2) %% 7 + (s ^ v3) %% 9 + (s ^ v4) %% 11 + (s ^ v5) %% 13) & 1 ? 2 : 3;
+}"""
+READS = "".join(f"u64 v{i} = *(u64 *)(data + {8 * i});" for i in range(6))
+
+
+def test_headers_fit_the_metadata_of_the_kernel() -> None:
+    """Six words live at the call: too much for 32 bytes of metadata, so there the cut is made before they are read."""
+    carried = {}
+    for kernel, limit in (("xdp", 216), ("xdp-5-15", 32)):
+        module = placed(BIG % READS, f"{{targets={kernel},af-xdp}}")
+        (edge,) = [op for op in module.body.block.ops if isinstance(op, EdgeOp)]
+        widths = tuple(entry.data["width"].data for entry in edge.fields)  # type: ignore[attr-defined]
+        assert Layout(1, widths).metadata_size <= limit
+        carried[kernel] = sum(widths)
+    assert carried == {"xdp": 6 * 64, "xdp-5-15": 0}
+
+
+WRONG_OPTIONS = {
+    "objective=fun": "there are throughput, cpu, latency",
+    "cut-at=here": "a source line, or",
+    "cut-at=99999": "there is no such line or block",
+    "on-failure=hope": "there are aborted, drop, pass",
+    "targets=af-xdp,xdp": "a packet cannot travel from af-xdp to xdp",
+}
+
+
+@pytest.mark.parametrize("option", WRONG_OPTIONS)
+def test_options_are_checked(option: str) -> None:
+    with pytest.raises(PassFailure) as failure:
+        placed(TAGGED, f"{{{option}}}")
+    assert isinstance(failure.value.__cause__, FailedAt)
+    assert WRONG_OPTIONS[option] in str(failure.value.__cause__)
