@@ -132,7 +132,7 @@ def test_damaged_bundles_are_refused(tmp_path: Path) -> None:
     whole = files("scanner", "xdp,af-xdp")
     with pytest.raises(BundleError, match="no manifest"):
         read_bundle(tmp_path)
-    with pytest.raises(BundleError, match="xdp.o is missing"):
+    with pytest.raises(BundleError, match=r"xdp\.o is missing"):
         bundle_of({name: data for name, data in whole.items() if name != "xdp.o"})
     with pytest.raises(BundleError, match="damaged"):
         bundle_of(whole | {"manifest.json": b"{"})

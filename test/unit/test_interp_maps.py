@@ -1,4 +1,4 @@
-"""Maps of the interpreter: the kernel's return codes, as tables. test/kernel/test_maps_against_kernel.py asks the kernel."""
+"""Maps of the interpreter: the kernel's return codes, as tables. See also test/kernel/test_maps_against_kernel.py."""
 
 import errno
 from dataclasses import replace
