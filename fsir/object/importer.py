@@ -71,6 +71,7 @@ class _Importer:
             place = Place(obj.filename, detail=".maps+0x0")
             warning(place, "the maps here are described by BTF, which is missing; rebuild with 'clang -g'")
         self.map_names: dict[tuple[int, int], str] = {}
+        self.names_of_maps: dict[int, str] = {}  # identity of a definition -> IR name
         self.functions: dict[int, list[_Function]] = {}
         self.at: dict[tuple[int, int], str] = {}  # (section, offset) -> function name
         self.of_symbol: dict[int, str] = {}  # undefined symbol -> IR name
@@ -84,6 +85,8 @@ class _Importer:
         return candidate
 
     def module(self) -> ModuleOp:
+        for definition in self.maps:
+            self.name_map(definition)
         ops: list[Operation] = [op for definition in self.maps for op in self.map_decls(definition)]
         for index, section in enumerate(self.obj.sections):
             if index and section.is_code and len(section) and len(section) % isa.INSN_SIZE == 0:
@@ -100,13 +103,18 @@ class _Importer:
 
     # --- maps --------------------------------------------------------------------------------------------------------
 
-    def map_decls(self, definition: MapDef) -> list[Operation]:
-        """The declaration of a map, and before it that of its inner map's template."""
-        before: list[Operation] = []
+    def name_map(self, definition: MapDef) -> None:
+        """Give a map its name in the IR."""
         name = definition.name if definition.internal else self.unique(definition.name)
         section = self.obj.section_index(definition.section)
         if not definition.internal and section is not None:
             self.map_names[section, definition.offset] = name
+        self.names_of_maps[id(definition)] = name
+
+    def map_decls(self, definition: MapDef) -> list[Operation]:
+        """The declaration of a map, and before it that of its inner map's template where that is no map itself."""
+        before: list[Operation] = []
+        name = self.names_of_maps[id(definition)]
         properties: dict[str, Attribute] = {
             "sym_name": StringAttr(name),
             "type": StringAttr(definition.type_name),
@@ -127,12 +135,11 @@ class _Importer:
         if definition.internal:
             properties["internal"] = UnitAttr()
         if definition.inner is not None:
-            definition.inner.name = definition.inner.name or f"{name}.inner"
-            before = self.map_decls(definition.inner)
-            inner = before[-1]
-            assert isinstance(inner, DeclOp)
-            inner.properties["template"] = UnitAttr()
-            properties["inner"] = SymbolRefAttr(inner.sym_name.data)
+            if id(definition.inner) not in self.names_of_maps:
+                self.names_of_maps[id(definition.inner)] = self.unique(f"{name}.inner")
+                before = self.map_decls(definition.inner)
+                before[-1].properties["template"] = UnitAttr()
+            properties["inner"] = SymbolRefAttr(self.names_of_maps[id(definition.inner)])
         if definition.values:
             properties["initial"] = ArrayAttr(
                 DictionaryAttr({"index": int_attr(i), "symbol": StringAttr(symbol)}) for i, symbol in definition.values

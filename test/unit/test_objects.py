@@ -14,7 +14,8 @@ from xdsl.printer import Printer
 
 from fsir.analysis.verify import verify_module
 from fsir.analysis.verify_allocated import verify_allocated
-from fsir.dialects.ebpf import functions
+from fsir.dialects.ebpf import LdSymOp, functions
+from fsir.dialects.map import DeclOp
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.object.elf import ElfObject, read_elf, write_elf
@@ -114,6 +115,35 @@ def test_functions_of_every_kind_are_found() -> None:
         "first": ("xdp", "xdp"),
         "second": ("xdp/second", "xdp"),
     }
+
+
+NESTED = {
+    "by type": """
+        struct slot { __uint(type, 2); __type(key, u32); __type(value, u64); __uint(max_entries, 7); };
+        struct slot first SEC(".maps");
+        struct { __uint(type, 12); __type(key, u32); __uint(max_entries, 4); __array(values, struct slot); } outer
+            SEC(".maps") = { .values = { [1] = &first } };
+        """,
+    "legacy": """
+        struct bpf_load_map_def { u32 type, key_size, value_size, max_entries, map_flags, inner_map_idx, numa_node; };
+        struct bpf_load_map_def SEC("maps") first = { 2, 4, 8, 7 };
+        struct bpf_load_map_def SEC("maps") outer = { 12, 4, 4, 4 };
+        """,
+}
+
+
+@pytest.mark.parametrize("definitions", NESTED.values(), ids=NESTED.keys())
+def test_maps_in_maps_have_their_own_names(definitions: str) -> None:
+    use = 'SEC("xdp") int prog(struct xdp_md *c) { u32 k = 0; return lookup(&first, &k) || lookup(&outer, &k); }'
+    module = import_object(compile_c(definitions + use, "-O2", "-g"), "source.o")
+    decls = {op.sym_name.data: op for op in module.walk() if isinstance(op, DeclOp)}
+    assert {op.sym.root_reference.data for op in module.walk() if isinstance(op, LdSymOp)} == {"first", "outer"}
+    inner = decls["outer"].inner
+    assert inner is not None
+    template = decls[inner.root_reference.data]
+    assert (template.type.data, template.int_prop("value_size")) == ("array", 8)
+    assert (template.template is None) == (inner.root_reference.data == "first")
+    assert decls.keys() == {"first", "outer", inner.root_reference.data}
 
 
 def damaged_code(rng: random.Random, data: bytes) -> bytes:
