@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from xdsl.dialects.builtin import DictionaryAttr, IntAttr, ModuleOp, SymbolRefAttr
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.dialects.builtin import ModuleOp, SymbolRefAttr
+from xdsl.ir import Operation, SSAValue
 
 from fsir.backends.af_xdp.capabilities import READ_ONLY_VALUES, supported_map
 from fsir.backends.af_xdp.names import Names
@@ -210,17 +210,9 @@ def _arrivals(module: ModuleOp, part: str) -> dict[int, tuple[Layout, str]]:
     for op in module.ops:
         if isinstance(op, EdgeOp) and op.symbol_prop("to") == part:
             resume = op.int_prop("resume")
-            layout = Layout(resume, tuple(_width(op, entry) for entry in op.fields))
+            layout = Layout(resume, op.widths)
             arrivals[resume] = (layout, op.transport.data)
     return arrivals
-
-
-def _width(op: Operation, entry: DictionaryAttr) -> int:
-    width: Attribute | None = entry.data.get("width")
-    value = width.data if isinstance(width, IntAttr) else getattr(getattr(width, "value", None), "data", None)
-    if not isinstance(value, int) or not 1 <= value <= 64:
-        fail(op, f"the field {entry} of the edge has no width from 1 to 64 bits")
-    return value
 
 
 def _declare_maps(part: Part) -> None:

@@ -100,9 +100,8 @@ def lower_part(module: ModuleOp, part: PartOp) -> None:
 
 
 def _edge(op: EdgeOp) -> _Edge:
-    widths = tuple(entry.data["width"].data for entry in op.fields)  # type: ignore[attr-defined]
     failure = op.on_failure.data if op.on_failure is not None else "aborted"
-    return _Edge(Layout(op.int_prop("resume"), widths), op.transport.data, VERDICTS[failure])
+    return _Edge(Layout(op.int_prop("resume"), op.widths), op.transport.data, VERDICTS[failure])
 
 
 def _known(op: HandoffOp | AcceptOp, edges: dict[int, _Edge]) -> _Edge:

@@ -6,12 +6,17 @@ of a region once per block), without recursion over blocks, and with errors that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from xdsl.dialects import cf
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, ErasedSSAValue, Operation
+from xdsl.ir import Attribute, Block, ErasedSSAValue, Operation
 from xdsl.traits import IsTerminator, NoTerminator
 from xdsl.utils.exceptions import VerifyException
 
+from fsir.analysis.cfg import successor_operands
 from fsir.analysis.verify_dominance import InvalidOperation, verify_dominance
+from fsir.dialects.ebpf.base import BranchOp
 
 
 def verify_module(module: Operation) -> None:
@@ -47,6 +52,7 @@ def _verify_operation(root: Operation) -> None:
             raise
         except VerifyException as error:
             raise InvalidOperation(op, f"does not verify: {error}") from error
+        _verify_passed(op)
 
 
 def _verify_block(parent: Operation, block: Block, single: bool) -> None:
@@ -72,3 +78,18 @@ def _verify_edges(op: Operation) -> None:
     for index, successor in enumerate(op.successors):
         if op.parent is None or successor.parent is not op.parent.parent:
             raise InvalidOperation(op, f"successor #{index} is not a block of the same region")
+
+
+def _verify_passed(op: Operation) -> None:
+    """That what a branch passes on is what the arguments of the blocks are; xDSL does not look at this."""
+    if not isinstance(op, BranchOp | cf.BranchOp | cf.ConditionalBranchOp):
+        return
+    for index, successor in enumerate(op.successors):
+        given = [value.type for value in successor_operands(op, index)]
+        taken = [arg.type for arg in successor.args]
+        if given != taken:
+            raise InvalidOperation(op, f"passes {_list(given)} to successor #{index}, whose block takes {_list(taken)}")
+
+
+def _list(types: Sequence[Attribute]) -> str:
+    return f"({', '.join(map(str, types))})"

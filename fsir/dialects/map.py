@@ -41,6 +41,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from fsir.dialects.ebpf.base import EbpfOp
 from fsir.dialects.ebpf.types import WordType
+from fsir.dialects.records import check_numbers, check_records
 
 
 @irdl_attr_definition
@@ -87,6 +88,14 @@ class DeclOp(EbpfOp):
     internal = opt_prop_def(UnitAttr)
     template = opt_prop_def(UnitAttr)
     traits = traits_def(SymbolOpInterface())
+
+    def verify_(self) -> None:
+        check_numbers(self.properties, _DECL_BITS)
+        check_records("an initial value", self.initial, {"index": IntAttr, "symbol": StringAttr})
+
+
+_DECL_BITS = dict.fromkeys(("key_size", "value_size", "max_entries", "flags", "pinning", "key_btf", "value_btf"), 32)
+_DECL_BITS |= {"map_extra": 64}
 
 
 def declaration_of(op: Operation, name: str) -> DeclOp | None:

@@ -21,6 +21,7 @@ from xdsl.ir import Dialect
 from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
 
 from fsir.dialects.ebpf.base import EbpfOp
+from fsir.dialects.records import check_hex, check_numbers, check_records
 
 
 @irdl_op_definition
@@ -47,6 +48,13 @@ class SectionOp(EbpfOp):
     reloc_name = opt_prop_def(StringAttr)
     reloc_flags = opt_prop_def(IntAttr)
 
+    def verify_(self) -> None:
+        check_numbers(self.properties, _SECTION_BITS)
+        check_hex("data", self.data)
+        check_records("a relocation", self.relocs, _RELOCATION)
+        for reloc in self.relocs or ():
+            check_numbers(reloc.data, _RELOCATION_BITS)
+
     @property
     def content(self) -> bytes:
         """The bytes of a section with data."""
@@ -72,5 +80,15 @@ class SymbolOp(EbpfOp):
     visibility = opt_prop_def(IntAttr)
     func = opt_prop_def(SymbolRefAttr)
 
+    def verify_(self) -> None:
+        check_numbers(self.properties, _SYMBOL_BITS)
+
+
+# As wide as in the tables of an ELF file.
+_SECTION_BITS = {"type": 32, "flags": 64, "align": 64, "entsize": 64, "size": 64, "link": 32, "info": 32}
+_SECTION_BITS |= {"reloc_flags": 64}
+_SYMBOL_BITS = {"section": 16, "value": 64, "size": 64, "bind": 4, "type": 4, "visibility": 8}
+_RELOCATION_BITS = {"offset": 64, "type": 32, "symbol": 32}
+_RELOCATION = dict.fromkeys(("offset", "type", "symbol", "addend"), IntAttr)
 
 OBJECT = Dialect("object", [SectionOp, SymbolOp])

@@ -15,6 +15,7 @@ from xdsl.dialects.builtin import (
     ArrayAttr,
     DictionaryAttr,
     IntAttr,
+    IntegerAttr,
     IntegerType,
     StringAttr,
     SymbolNameConstraint,
@@ -35,9 +36,11 @@ from xdsl.irdl import (
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.traits import IsTerminator, NoTerminator, SymbolOpInterface, SymbolTable
+from xdsl.utils.exceptions import VerifyException
 
 from fsir.dialects.ebpf.base import EbpfOp
 from fsir.dialects.packet import CtxType
+from fsir.dialects.records import check_numbers
 
 
 @irdl_op_definition
@@ -94,6 +97,25 @@ class EdgeOp(EbpfOp):
     transport = prop_def(StringAttr)
     on_failure = opt_prop_def(StringAttr)
     reasons = opt_prop_def(ArrayAttr[StringAttr])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many bits each field has."""
+        return tuple(_width(field) or 0 for field in self.fields)
+
+    def verify_(self) -> None:
+        check_numbers(self.properties, {"resume": 16})
+        for field in self.fields:
+            if not 1 <= (_width(field) or 0) <= 64:
+                raise VerifyException(f"the field {field} has no width from 1 to 64 bits")
+
+
+def _width(field: DictionaryAttr) -> int | None:
+    """The width, written as `#builtin.int<16>` or `16`."""
+    width = field.data.get("width")
+    if isinstance(width, IntegerAttr):
+        return int(width.value.data)
+    return width.data if isinstance(width, IntAttr) else None
 
 
 @irdl_op_definition

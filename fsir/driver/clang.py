@@ -33,7 +33,7 @@ def compile_c(source: Path, flags: Sequence[str] = ()) -> bytes:
     clang = find_clang()
     if clang is None:
         raise UsageError("clang is needed to compile C and is not there; apt-get install clang, or set CLANG=/path")
-    command = [clang, *FLAGS, *system_includes(), *flags, "-c", str(source), "-o", "-"]
+    command = [clang, *FLAGS, *system_includes(), *flags, "-c", "-x", "c", str(source), "-o", "-"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     sys.stderr.write(done.stderr.decode("utf-8", "replace"))
     sys.stderr.flush()

@@ -29,6 +29,7 @@ _ADVICE: dict[type[OSError], str] = {
     FileNotFoundError: "; check the path",
     PermissionError: "; check the permissions, or run as another user",
     IsADirectoryError: "; name a file in it",
+    NotADirectoryError: "; check the path",
 }
 
 
@@ -64,6 +65,8 @@ def _describe(error: BaseException, input_name: str) -> Diagnostic:
         return _error(Place(name), (error.strerror or str(error)).lower() + advice)
     if isinstance(error, UsageError | DiagnosticException):
         return _error(Place(input_name), str(error) or type(error).__name__)
+    if isinstance(error, MemoryError):
+        return _error(Place(input_name), "this does not fit into memory; give a smaller input")
     if isinstance(error, RecursionError):
         return _error(Place(input_name), "the input is nested too deeply for this tool")
     return _internal(error, input_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -18,6 +19,8 @@ from fsir.driver.ir_text import LocatingParser
 ELF_MAGIC = b"\x7fELF"
 SPLIT_MARKER = "// -----"
 STDIN = "-"
+LARGEST = 256 << 20
+"""Bytes of an input. No object comes near; a device that never ends must not fill the memory."""
 FORMATS = {".mlir": "mlir", ".o": "elf", ".elf": "elf", ".c": "c"}
 
 
@@ -64,7 +67,7 @@ class Source:
 
 def read_source(name: str, format: str | None = None) -> Source:
     """Read the file `name`, or stdin for "-". The format comes from the contents (ELF) and the suffix."""
-    data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+    data = read_bytes(name)
     shown = "<stdin>" if name == STDIN else name
     if format is None:
         format = "elf" if data.startswith(ELF_MAGIC) else FORMATS.get(Path(name).suffix)
@@ -75,6 +78,25 @@ def read_source(name: str, format: str | None = None) -> Source:
     if format == "c" and name == STDIN:
         raise UsageError("C is read from a file only, so that its includes and line numbers mean something")
     return Source(shown, format, data)
+
+
+def read_bytes(name: str) -> bytes:
+    """The contents of the file `name`, or of stdin for "-". Raises `UsageError` where they are too long, `OSError`."""
+    if not name:
+        raise UsageError("the name of the input is empty; name a file, or - for stdin")
+    if name == STDIN:
+        return _read_stream(sys.stdin.buffer)
+    with open(name, "rb") as stream:
+        return _read_stream(stream)
+
+
+def _read_stream(stream: IO[bytes]) -> bytes:
+    data = bytearray()
+    while piece := stream.read(1 << 20):
+        data += piece
+        if len(data) > LARGEST:
+            raise UsageError(f"more than {LARGEST >> 20} MiB; no object or IR text is that long: check what this is")
+    return bytes(data)
 
 
 def load_module(name: str, ctx: Context | None = None, format: str | None = None) -> ModuleOp:

@@ -18,7 +18,7 @@ from fsir.driver.emitters import print_module
 from fsir.driver.errors import UsageError, describe
 from fsir.driver.expectations import mismatches
 from fsir.driver.inputs import SPLIT_MARKER, Source, read_source
-from fsir.driver.output import write_artifact
+from fsir.driver.output import check_place, write_artifact
 from fsir.driver.pass_manager import PassManager, Watch
 from fsir.driver.pipeline import parse_pipeline, print_pipeline
 from fsir.driver.registry import PassRegistry
@@ -39,7 +39,8 @@ class Optimizer:
     def run(self) -> int:
         """The whole run; raises what goes wrong, and has written nothing then."""
         args = self.args
-        source = read_source(args.input, args.format)
+        check_place(args.output)
+        source = read_source(args.input, args.format or ("mlir" if args.run_reproducer else None))
         pipeline, target = ",".join(text for text in args.pass_pipeline if text.strip()), args.target
         if args.run_reproducer:
             pipeline, target = read_reproducer(source.text())
@@ -66,6 +67,8 @@ class Optimizer:
         """Complain about unknown passes and options before anything costly is done."""
         for spec in specs:
             self.registry.build(spec)
+        for name in _names(self.args.print_ir_before) | _names(self.args.print_ir_after):
+            self.registry.find(name)
 
     def _run_chunk(self, source: Source, specs: Sequence[ArgSpec], target: ArgSpec) -> Artifact | None:
         """The result of one input; None if its messages are not the expected ones."""
@@ -91,7 +94,7 @@ class Optimizer:
         ctx = make_context(self.universes, args.allow_unregistered_dialect)
         manager = PassManager(ctx, self.registry, self._watch(), timer)
         passes = manager.build(specs)
-        emit = TargetTable(ctx, lambda: self.universes).find(target.name)
+        emit = TargetTable(ctx, lambda: self.universes).find(target.name, target.parameters)
         options = EmitOptions(source.name, dict(target.parameters), args.print_op_generic, args.print_debuginfo)
 
         with timer.measure("read"):
@@ -105,16 +108,15 @@ class Optimizer:
                 return emit(module, options)
         except Exception as error:
             if reproducer is not None:
-                reproducer.write(Path(args.crash_reproducer), str(describe(error, source.name)))
-                error.add_note(f"the input and the pipeline are in {args.crash_reproducer}")
+                error.add_note(_reproduce(reproducer, args.crash_reproducer, str(describe(error, source.name))))
             raise
 
     def _watch(self) -> Watch:
         args = self.args
         return Watch(
             args.verify_each,
-            _names(args.print_ir_before, args.print_ir_before_all),
-            _names(args.print_ir_after, args.print_ir_after_all),
+            None if args.print_ir_before_all else _names(args.print_ir_before),
+            None if args.print_ir_after_all else _names(args.print_ir_after),
             args.print_op_generic,
         )
 
@@ -126,6 +128,15 @@ class Optimizer:
         return Reproducer(print_pipeline(specs), str(target), text)
 
 
+def _reproduce(reproducer: Reproducer, path: str, error: str) -> str:
+    """Write a reproducer, and say where it is; that it cannot be written must not hide what failed."""
+    try:
+        reproducer.write(Path(path), error)
+    except (OSError, UsageError) as second:
+        return f"there is no reproducer: {second}"
+    return f"the input and the pipeline are in {path}"
+
+
 def _target_spec(text: str) -> ArgSpec:
     specs = parse_pipeline(text)
     if len(specs) != 1:
@@ -133,8 +144,8 @@ def _target_spec(text: str) -> ArgSpec:
     return specs[0]
 
 
-def _names(names: str | None, every: bool) -> frozenset[str] | None:
-    return None if every else frozenset(filter(None, (name.strip() for name in (names or "").split(","))))
+def _names(names: str | None) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip() for name in (names or "").split(","))))
 
 
 def _joined(artifacts: Sequence[Artifact]) -> Artifact:

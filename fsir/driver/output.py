@@ -17,8 +17,26 @@ STDOUT = "-"
 def write_artifact(artifact: str | bytes | Mapping[str, bytes], output: str) -> None:
     """Write to the file or directory `output`, text and bytes also to stdout ("-").
 
-    Raises `UsageError` for what cannot be written there, `OSError` for what the system refuses.
+    Raises `UsageError` for what cannot be written there, `OSError` (which names `output`) for what the system refuses.
     """
+    try:
+        _write(artifact, output)
+    except OSError as error:
+        if error.errno is None or isinstance(error, BrokenPipeError):
+            raise
+        raise OSError(error.errno, error.strerror, "<stdout>" if output == STDOUT else output) from error
+
+
+def check_place(output: str) -> None:
+    """Raise `UsageError` for an output that surely cannot be written, before any work is done for it."""
+    if not output:
+        raise UsageError("the name of the output is empty; name a file, or - for stdout")
+    if output != STDOUT:
+        _require_parent(Path(os.path.realpath(output)))
+
+
+def _write(artifact: str | bytes | Mapping[str, bytes], output: str) -> None:
+    check_place(output)
     if isinstance(artifact, Mapping):
         if output == STDOUT:
             raise UsageError("this target writes a directory; name it with -o DIR")
@@ -40,7 +58,6 @@ def write_file(path: Path, data: str | bytes) -> None:
         return
     # Through a symbolic link, so that the link stays and its target is what gets replaced.
     path = Path(os.path.realpath(path))
-    _require_parent(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -59,7 +76,6 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
     there raises `UsageError`.
     """
     path = Path(os.path.realpath(path))
-    _require_parent(path)
     if path.exists() and not _replaceable(path):
         raise UsageError(f"{path} exists and is no bundle; remove it or name another directory with -o")
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -90,17 +106,21 @@ def _replaceable(path: Path) -> bool:
 
 def _require_parent(path: Path) -> None:
     if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the directory {path.parent} does not exist")
+        if path.parent.exists():
+            raise UsageError(f"cannot write {path}: {path.parent} is no directory; name another place")
+        raise UsageError(f"cannot write {path}: the directory {path.parent} does not exist; make it first")
 
 
 def _write_stdout(data: str | bytes) -> None:
     if isinstance(data, str):
         sys.stdout.write(data)
+        sys.stdout.flush()
     elif sys.stdout.isatty():
         raise UsageError("this target is binary and stdout a terminal; name a file with -o")
     else:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def _umask() -> int:

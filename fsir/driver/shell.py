@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,10 @@ def guard(action: Callable[[], int], input_name: str, debug: bool = False) -> in
 
     `debug` prints the traceback too. An interrupt gives 130; a reader that closed the pipe ends it quietly.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Names come from the input; what the terminal's encoding lacks must not stop a report.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = action()
         sys.stdout.flush()

@@ -26,19 +26,22 @@ Artifact = str | bytes | Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class TargetEntry:
-    """`function` is "module:function"; `summary` is for the help."""
+    """`function` is "module:function"; `summary` is for the help; `options` are what `-t name{option=…}` takes."""
 
     function: str
     summary: str
+    options: tuple[str, ...] = ()
 
 
 TARGETS: dict[str, TargetEntry] = {
     "mlir": TargetEntry("fsir.driver.emitters:emit_mlir", "the IR as text"),
     "elf": TargetEntry("fsir.driver.emitters:emit_elf", "a BPF object for any loader"),
-    "c": TargetEntry("fsir.backends.af_xdp.emit:emit_source", "C over libxdp for the AF_XDP part"),
+    "c": TargetEntry("fsir.backends.af_xdp.emit:emit_source", "C over libxdp for the AF_XDP part", ("part", "program")),
     "p4": TargetEntry("fsir.backends.p4.emit:emit", "P4_16 for the NIC part"),
     "report": TargetEntry(
-        "fsir.report.emit:emit", "what is in it, or what it does: report{kind=contents|access format=text|json}"
+        "fsir.report.emit:emit",
+        "what is in it, or what it does: report{kind=contents|access format=text|json}",
+        ("kind", "format"),
     ),
     "bundle": TargetEntry("fsir.bundle.emit:emit", "a directory: every part, manifest.json, placement.mlir"),
 }
@@ -63,9 +66,13 @@ class TargetTable:
         self._ctx = ctx
         self._universes = universes
 
-    def find(self, name: str) -> Callable[[ModuleOp, EmitOptions], Artifact]:
-        """The emitter of the target `name`. Raises `UsageError` with the targets there are."""
+    def find(self, name: str, options: Iterable[str] = ()) -> Callable[[ModuleOp, EmitOptions], Artifact]:
+        """The emitter of the target `name`. Raises `UsageError` with the targets, or the options, that there are."""
         if name in TARGETS:
+            for option in options:
+                if option not in TARGETS[name].options:
+                    known = ", ".join(TARGETS[name].options) or "none"
+                    raise UsageError(f"target '{name}' has no option '{option}'; it has: {known}")
             return _import(name, TARGETS[name].function)
         foreign = {n: target for _, universe in self._universes() for n, target in universe.all_targets.items()}
         if name not in foreign:

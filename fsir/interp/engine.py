@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from xdsl.dialects.builtin import DictionaryAttr, IntAttr, IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
 from fsir.dialects import ebpf
@@ -230,7 +230,7 @@ class InterpProgram:
         edge = self._edges.get(resume)
         if edge is None:
             return values
-        widths = [_field_width(entry) for entry in edge.fields]
+        widths = edge.widths
         if len(widths) != len(values):
             raise Handoff(f"resume point {resume} is declared with {len(widths)} values and gets {len(values)}")
         return tuple(value & ((1 << width) - 1) for value, width in zip(values, widths, strict=True))
@@ -312,16 +312,6 @@ def choose_program(scope: ModuleOp | PartOp, wanted: str | None, preferred: str 
     if not programs:
         raise SelectionError("there is no program in it; a section name says the type, or --type does")
     raise SelectionError(f"there are {len(programs)} programs, choose one with --prog: {names}")
-
-
-def _field_width(entry: DictionaryAttr) -> int:
-    width = entry.data["width"]
-    if isinstance(width, IntegerAttr):
-        bits: int = width.value.data
-    else:
-        assert isinstance(width, IntAttr)
-        bits = width.data
-    return bits
 
 
 def _function_around(op: Operation | None) -> ebpf.FuncOp | None:

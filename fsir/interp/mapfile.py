@@ -33,6 +33,7 @@ from fsir.interp.maps_queue import QueueMap
 from fsir.interp.maps_redirect import RedirectMap, Target
 from fsir.interp.maps_ringbuf import UserRingBufMap
 
+LARGEST = 256 << 20
 Entry = dict[str, Any]
 Contents = dict[str, list[Entry]]
 
@@ -44,10 +45,14 @@ class MapFileError(Exception):
 def read_contents(path: str | Path) -> Contents:
     """Read a maps file. What its entries hold is checked when they are stored in maps."""
     try:
-        content = json.loads(Path(path).read_text())
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise MapFileError(f"{path}: error: more than {LARGEST >> 20} MiB; give a maps file")
+        content = json.loads(data)
     except OSError as error:
         raise MapFileError(f"{path}: error: {error.strerror or error}; give an existing maps file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MapFileError(f"{path}: error: not JSON ({error}); correct it there") from error
     if not isinstance(content, dict):
         raise MapFileError(f"{path}: error: must be an object of lists by map name, as --maps-out writes it")
@@ -57,13 +62,13 @@ def read_contents(path: str | Path) -> Contents:
     return content
 
 
-def write_contents(path: str | Path, contents: Contents) -> None:
-    """Write a maps file, one entry a line, so that two of them can be compared with diff."""
+def format_contents(contents: Contents) -> str:
+    """A maps file, one entry a line, so that two of them can be compared with diff."""
     blocks = []
     for name in sorted(contents):
         lines = ",\n".join(f"  {json.dumps(entry)}" for entry in contents[name])
         blocks.append(f"{json.dumps(name)}: [\n{lines}\n]" if lines else f"{json.dumps(name)}: []")
-    Path(path).write_text("{" + ",\n".join(blocks) + "}\n")
+    return "{" + ",\n".join(blocks) + "}\n"
 
 
 def fill_maps(machine: Machine, contents: Contents) -> None:

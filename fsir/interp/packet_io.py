@@ -12,6 +12,7 @@ from dpkt import UnpackError, pcap, pcapng  # type: ignore[import-untyped]
 ETH_HLEN = 14
 _NANOSECONDS = 1_000_000_000
 _SNAPLEN = 262144
+_SECONDS = 0xFFFFFFFF  # a pcap file holds as many bits of the time
 
 
 class PcapError(Exception):
@@ -35,7 +36,10 @@ def read_packets(path: str | Path) -> list[Packet]:
     PcapError if it is neither, is cut off, holds no packets, or holds one that is not a whole Ethernet frame.
     """
     try:
-        content = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            content = file.read(pcap.FileHdr.__hdr_len__)
+            if _is_capture(content[:4]):  # else this may be a device that never ends
+                content += file.read()
     except OSError as error:
         raise PcapError(path, f"{error.strerror or error}; give an existing pcap file") from error
     if not content:
@@ -50,15 +54,16 @@ def read_packets(path: str | Path) -> list[Packet]:
     return packets
 
 
-def write_packets(path: str | Path, packets: Iterable[Packet]) -> None:
-    """Write a pcap file with nanosecond time stamps."""
-    with open(path, "wb") as file:
-        file.write(bytes(pcap.LEFileHdr(snaplen=_SNAPLEN, linktype=_ETHERNET, magic=pcap.TCPDUMP_MAGIC_NANO)))
-        for packet in packets:
-            seconds, nanoseconds = divmod(packet.time_ns, _NANOSECONDS)
-            size = len(packet.data)
-            file.write(bytes(pcap.LEPktHdr(tv_sec=seconds, tv_usec=nanoseconds, caplen=size, len=size)))
-            file.write(packet.data)
+def format_packets(packets: Iterable[Packet]) -> bytes:
+    """A pcap file with nanosecond time stamps."""
+    header = pcap.LEFileHdr(snaplen=_SNAPLEN, linktype=_ETHERNET, magic=pcap.TCPDUMP_MAGIC_NANO)
+    file = bytearray(bytes(header))
+    for packet in packets:
+        seconds, nanoseconds = divmod(packet.time_ns, _NANOSECONDS)
+        size = len(packet.data)
+        file += bytes(pcap.LEPktHdr(tv_sec=seconds & _SECONDS, tv_usec=nanoseconds, caplen=size, len=size))
+        file += packet.data
+    return bytes(file)
 
 
 def packet_from_hex(text: str, where: str = "packet") -> bytes:
@@ -80,6 +85,12 @@ def _too_short(frame: bytes) -> str:
 # pcap
 
 _ETHERNET = 1
+
+
+def _is_capture(start: bytes) -> bool:
+    if start == struct.pack("<I", pcapng.PCAPNG_BT_SHB):
+        return True
+    return len(start) == 4 and int.from_bytes(start, "big") in pcap.MAGIC_TO_PKT_HDR
 
 
 def _check_linktype(path: str | Path, linktype: int) -> None:

@@ -7,7 +7,7 @@ the start of the function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -22,6 +22,7 @@ from xdsl.dialects.builtin import (
     i64,
 )
 from xdsl.ir import Attribute
+from xdsl.utils.exceptions import VerifyException
 
 from fsir import isa
 
@@ -79,8 +80,16 @@ class Code:
 
     @staticmethod
     def from_attribute(attr: DictionaryAttr) -> Code:
-        """Read what `to_attribute` wrote."""
-        entries = attr.data
+        """Read what `to_attribute` wrote; VerifyException for anything else."""
+        try:
+            return Code._from_entries(attr.data)
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise VerifyException(
+                "the original machine code of a function is corrupt; import the object again"
+            ) from error
+
+    @staticmethod
+    def _from_entries(entries: Mapping[str, Attribute]) -> Code:
         code = Code(bytes.fromhex(cast(StringAttr, entries["code"]).data))
         for ref in cast("Iterable[DictionaryAttr]", entries.get("refs", ())):
             offset, value = _ref_from_attribute(ref)

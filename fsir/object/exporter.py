@@ -16,6 +16,7 @@ from fsir.object.btf import Btf, load_btf, store_btf
 from fsir.object.btf_ext import BtfExt, CoreRelo, FuncInfo, LineInfo, load_btf_ext, store_btf_ext
 from fsir.object.code import Code, Ref
 from fsir.object.elf import (
+    SHN_LORESERVE,
     ElfObject,
     Reloc,
     Section,
@@ -70,6 +71,7 @@ class _Exporter:
         self.check_symbols()
         for number, op in enumerate(self.sections, 1):
             self.data_relocs(number, op)
+        self.check_numbers()
         btf = load_btf(self.obj)
         for declaration in self.maps:
             if declaration.section is None and declaration.template is None:
@@ -145,6 +147,18 @@ class _Exporter:
             self.obj.reloc_headers[number] = (op.reloc_name.data, op.int_prop("reloc_flags"))
         if op.relocs is not None:
             self.obj.relocs[number] = [_reloc(r) for r in op.relocs]
+
+    def check_numbers(self) -> None:
+        """What refers to sections and symbols by number must refer to ones that there are."""
+        sections, symbols = len(self.obj.sections), len(self.obj.symbols)
+        for symbol in self.obj.symbols:
+            if sections <= symbol.shndx < SHN_LORESERVE:
+                raise self.error(f"symbol '{symbol.name}' is in section {symbol.shndx}; there are {sections - 1}")
+        for number, relocs in self.obj.relocs.items():
+            for reloc in relocs:
+                if not 0 <= reloc.symbol < symbols:
+                    section = self.obj.sections[number].name
+                    raise self.error(f"a relocation uses symbol {reloc.symbol}; there are {symbols - 1}", section)
 
     # --- code --------------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ def _programs(module: ModuleOp) -> list[FuncOp]:
         if func.is_raw() or func.is_allocated():
             fail(func, f"'{func.symbol}' is machine code; run the pass raise before decompose")
         if [type(arg.type) for arg in func.entry.args] != [CtxType]:
-            fail(func, f"'{func.symbol}' does not take the context and nothing else; run the pass raise before decompose")
+            fail(func, f"'{func.symbol}' takes other arguments than the context; run the pass raise before decompose")
     return found
 
 

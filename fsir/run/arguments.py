@@ -9,6 +9,8 @@ from typing import TypeVar
 from fsir.run.engine_table import ENGINES
 
 T = TypeVar("T")
+INT_MAX, UINT_MAX = (1 << 31) - 1, (1 << 32) - 1
+CPUS_MAX = 8192  # CONFIG_NR_CPUS of x86
 
 DESCRIPTION = """\
 Runs packets through an eBPF object, IR at any level, C, or a bundle, and shows what becomes of them.
@@ -37,23 +39,54 @@ def make_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--pcap", metavar="FILE", help="pcap or pcapng of Ethernet frames; their times are the program's clock")
     add("--hex", metavar="BYTES", action="append", default=[], help="a frame in hex digits; may be repeated")
-    add("--ifindex", metavar="N", type=int, default=1, help="interface that packets arrive on (default: 1)")
-    add("--queue", metavar="N", type=int, default=0, help="receive queue (default: 0)")
+    add(
+        "--ifindex",
+        metavar="N",
+        type=between(1, INT_MAX),
+        help="interface that packets arrive on (default: 1; with live: 2)",
+    )
+    add("--queue", metavar="N", type=between(0, INT_MAX), default=0, help="receive queue (default: 0)")
 
     group = parser.add_argument_group("the world around the program")
     add = group.add_argument
     add("--maps", metavar="FILE", help="contents of maps (maps.json)")
-    add("--map-size", metavar="NAME=N", action="append", default=[], type=pair(int), help="max_entries of a map")
+    add(
+        "--map-size",
+        metavar="NAME=N",
+        action="append",
+        default=[],
+        type=pair(between(1, UINT_MAX)),
+        help="max_entries of a map",
+    )
     add("--rodata", metavar="NAME=HEX", action="append", default=[], type=pair(bytes.fromhex), help="a global variable")
     add("--extern", metavar="NAME=N", action="append", default=[], type=pair(number), help="a configuration variable")
     add(
-        "--cpu", metavar="N", type=int, help="CPU that runs the program (default: 0; with the kernel: the first usable)"
+        "--cpu",
+        metavar="N",
+        type=between(0, CPUS_MAX - 1),
+        help="CPU that runs the program (default: 0; with the kernel: the first usable)",
     )
-    add("--cpus", metavar="N", type=int, help="possible CPUs, for per-CPU maps (default: 1; with the kernel: its own)")
-    add("--time-start", metavar="NS", type=int, help="clock at the first packet (default: its time in the pcap)")
-    add("--seed", metavar="N", type=number, default=0, help="of bpf_get_prandom_u32 (default: 0)")
+    add(
+        "--cpus",
+        metavar="N",
+        type=between(1, CPUS_MAX),
+        help="possible CPUs, for per-CPU maps (default: 1; with the kernel: its own)",
+    )
+    add(
+        "--time-start",
+        metavar="NS",
+        type=between(0, (1 << 63) - 1),
+        help="clock at the first packet (default: its time in the pcap)",
+    )
+    add("--seed", metavar="N", type=between(0, (1 << 64) - 1), default=0, help="of bpf_get_prandom_u32 (default: 0)")
     add("--poison", action="store_true", help="garbage in the unspecified upper bits of narrow values (interpreters)")
-    add("--budget", metavar="N", type=int, default=1_000_000, help="instructions per packet (default: 1000000)")
+    add(
+        "--budget",
+        metavar="N",
+        type=between(1, 1 << 40),
+        default=1_000_000,
+        help="instructions per packet (default: 1000000)",
+    )
 
     group = parser.add_argument_group("results")
     add = group.add_argument
@@ -79,6 +112,21 @@ def make_parser() -> argparse.ArgumentParser:
 def number(text: str) -> int:
     """A decimal, hexadecimal (0x) or octal (0o) number."""
     return int(text, 0)
+
+
+def between(lowest: int, highest: int) -> Callable[[str], int]:
+    """A number of that range."""
+
+    def parse(text: str) -> int:
+        try:
+            value = number(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"must be a number from {lowest} to {highest}, not '{text}'")
+        return value
+
+    return parse
 
 
 def pair(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from fsir.driver.shell import guard
 from fsir.run.arguments import make_parser
-from fsir.run.engine_table import DIRECTORY_ENGINE, IN_KERNEL
+from fsir.run.engine_table import DIRECTORY_ENGINE, IN_KERNEL, REAL_INTERFACE
 
 if TYPE_CHECKING:
     from fsir.interp.packet_io import Packet
@@ -36,23 +36,25 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_all(args: argparse.Namespace) -> int:
+    from fsir.driver.output import check_place
     from fsir.run.errors import explained
     from fsir.run.session import run
 
-    with explained(args.input):
+    with explained("<stdin>" if args.input == "-" else args.input):
+        for path in filter(None, (args.pcap_out, args.maps_out)):
+            check_place(path)
         packets = _packets(args)
         first, second = _plan(args)
         engines = {engine for _, engine in (first, second or first)}
-        settings = _settings(args, bool(engines & IN_KERNEL))
+        settings = _settings(args, engines)
     left = run(*first, settings, packets, args.time_start)
     if second is None:
-        _report(args, left)
         _write(args, left, packets)
+        _report(args, left)
         return 0
     right = run(*second, settings, packets, args.time_start)
-    status = _compare(args, left, right, packets)
     _write(args, left, packets)
-    return status
+    return _compare(args, left, right, packets)
 
 
 def _packets(args: argparse.Namespace) -> list[Packet]:
@@ -96,13 +98,13 @@ def _default_engine(subject: Subject) -> str:
     return DIRECTORY_ENGINE if subject.path.is_dir() else "interp"
 
 
-def _settings(args: argparse.Namespace, in_kernel: bool) -> Settings:
+def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
     from fsir.interp.mapfile import read_contents
     from fsir.run.engines import Settings
 
     cpu, cpus = args.cpu, args.cpus
     world: dict[str, Any] = {}
-    if in_kernel:
+    if engines & IN_KERNEL:
         from fsir.kernel.engine import current_cpu
         from fsir.kernel.syscalls import possible_cpus
         from fsir.run.kernel import running_kernel
@@ -117,7 +119,7 @@ def _settings(args: argparse.Namespace, in_kernel: bool) -> Settings:
         map_sizes=dict(args.map_size),
         rodata=dict(args.rodata),
         externs=dict(args.extern),
-        ifindex=args.ifindex,
+        ifindex=(2 if engines & REAL_INTERFACE else 1) if args.ifindex is None else args.ifindex,
         queue=args.queue,
         cpu=cpu or 0,
         cpus=max(cpus or 1, (cpu or 0) + 1),
@@ -172,12 +174,16 @@ def _print_json(document: object) -> None:
 
 def _write(args: argparse.Namespace, run: Run, packets: list[Packet]) -> None:
     """The files asked for, after everything went well."""
-    from fsir.interp.mapfile import write_contents
-    from fsir.interp.packet_io import Packet, write_packets
+    from fsir.driver.output import write_artifact
+    from fsir.interp.mapfile import format_contents
+    from fsir.interp.packet_io import Packet, format_packets
+    from fsir.run.errors import explained
     from fsir.run.verdicts import is_dropped
 
-    if args.pcap_out is not None:
-        left = [result for result in run.results if not is_dropped(result.verdict, run.hook)]
-        write_packets(args.pcap_out, [Packet(result.data, packets[result.index].time_ns) for result in left])
-    if args.maps_out is not None:
-        write_contents(args.maps_out, run.maps)
+    with explained(run.input_name):
+        if args.pcap_out is not None:
+            left = [result for result in run.results if not is_dropped(result.verdict, run.hook)]
+            frames = [Packet(result.data, packets[result.index].time_ns) for result in left]
+            write_artifact(format_packets(frames), args.pcap_out)
+        if args.maps_out is not None:
+            write_artifact(format_contents(run.maps), args.maps_out)

@@ -12,8 +12,8 @@ from fsir.interp.mapfile import (
     MapFileError,
     dump_maps,
     fill_maps,
+    format_contents,
     read_contents,
-    write_contents,
 )
 
 INNER = MapSpec("inner", "hash", 4, 4, 8)
@@ -67,7 +67,7 @@ def test_every_type_comes_back_as_it_went_in(tmp_path: Path) -> None:
     fill_maps(first, CONTENTS)
     assert dump_maps(first) == CONTENTS
     path = tmp_path / "maps.json"
-    write_contents(path, dump_maps(first))
+    path.write_text(format_contents(dump_maps(first)))
     assert json.loads(path.read_text()) == CONTENTS
     second = machine()
     fill_maps(second, read_contents(path))

@@ -7,7 +7,7 @@ import pytest
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap, wrpcapng
 
-from fsir.interp.packet_io import Packet, PcapError, packet_from_hex, read_packets, write_packets
+from fsir.interp.packet_io import Packet, PcapError, format_packets, packet_from_hex, read_packets
 
 FRAME = bytes(range(60))
 TIME = 1_700_000_000_123_456_789
@@ -35,7 +35,7 @@ def test_pcap_of_either_byte_order_and_resolution(
 def test_written_packets_read_back_exactly(tmp_path: Path) -> None:
     path = tmp_path / "out.pcap"
     packets = [Packet(FRAME, TIME), Packet(b"\xff" * 1500, TIME + 1), Packet(FRAME[:14], 0)]
-    write_packets(path, packets)
+    path.write_bytes(format_packets(packets))
     assert read_packets(path) == packets
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_pcap_is_an_error_with_a_reason(tmp_path: Path, content: byte
 def test_missing_file_and_short_frame(tmp_path: Path) -> None:
     with pytest.raises(PcapError, match="No such file"):
         read_packets(tmp_path / "none.pcap")
-    write_packets(tmp_path / "short.pcap", [Packet(FRAME), Packet(FRAME[:13])])
+    (tmp_path / "short.pcap").write_bytes(format_packets([Packet(FRAME), Packet(FRAME[:13])]))
     with pytest.raises(PcapError, match=r"short\.pcap: error: packet 1 has 13 bytes, a frame has at least 14"):
         read_packets(tmp_path / "short.pcap")
 

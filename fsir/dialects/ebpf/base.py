@@ -21,7 +21,15 @@ from functools import lru_cache
 from itertools import islice
 from typing import ClassVar, Self, cast
 
-from xdsl.dialects.builtin import DenseArrayBase, IntAttr, IntegerType, StringAttr, SymbolRefAttr, i32
+from xdsl.dialects.builtin import (
+    DenseArrayBase,
+    DictionaryAttr,
+    IntAttr,
+    IntegerType,
+    StringAttr,
+    SymbolRefAttr,
+    i32,
+)
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.irdl import IRDLOperation
 from xdsl.parser import Parser, UnresolvedOperand
@@ -30,6 +38,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from fsir import isa
 from fsir.dialects.ebpf.types import check_words, parse_type, parse_types, print_type, print_types
+from fsir.dialects.records import check_record
 
 SEGMENTS = "operandSegmentSizes"
 
@@ -161,16 +170,6 @@ class BranchOp(EbpfOp):
 
     def verify_(self) -> None:
         super().verify_()
-        self._verify_segments()
-        for index, successor in enumerate(self.successors):
-            given = [value.type for value in self.successor_operands(index)]
-            taken = [arg.type for arg in successor.args]
-            if given != taken:
-                raise VerifyException(
-                    f"passes {_words(given)} to successor #{index}, whose block takes {_words(taken)}"
-                )
-
-    def _verify_segments(self) -> None:
         if len(self.successors) < 2:
             return
         sizes = self.properties.get(SEGMENTS)
@@ -215,14 +214,26 @@ class InsnOp(EbpfOp):
 
     ROW: ClassVar[isa.Opcode]
 
+    def verify_(self) -> None:
+        super().verify_()
+        if (core := self.properties.get("core")) is not None:
+            check_record("core", core, {"type": IntAttr, "access": StringAttr, "kind": IntAttr})
+        check_unused(self, self.row)
+
     @property
     def row(self) -> isa.Opcode:
         """The instruction's row of the ISA table."""
         return self.ROW
 
 
-def _words(types: Sequence[Attribute]) -> str:
-    return f"({', '.join(map(str, types))})"
+def check_unused(op: EbpfOp, row: isa.Opcode) -> None:
+    """Raise VerifyException unless the property `unused` names only fields without meaning in an instruction."""
+    unused = op.properties.get("unused")
+    if not isinstance(unused, DictionaryAttr):
+        return
+    check_record("unused", unused, dict.fromkeys(unused.data, IntAttr))
+    if not unused.data.keys() <= set(isa.unused_fields(row)):
+        raise VerifyException(f"unused names a field that {row.name} uses: {unused}")
 
 
 def print_successor(printer: Printer, block: Block, operands: Sequence[SSAValue]) -> None:
@@ -273,6 +284,7 @@ __all__ = [
     "EbpfOp",
     "InsnOp",
     "Operation",
+    "check_unused",
     "int_attr",
     "parse_successor",
     "parse_type",

@@ -20,7 +20,9 @@ from xdsl.irdl import (
 )
 from xdsl.traits import IsTerminator, Pure
 
-from fsir.dialects.ebpf.base import BranchOp, EbpfOp
+from fsir import isa
+from fsir.dialects.ebpf.base import BranchOp, EbpfOp, check_unused
+from fsir.dialects.records import check_hex, check_numbers
 
 
 @irdl_op_definition
@@ -41,6 +43,10 @@ class LdSymOp(EbpfOp):
     pseudo = opt_prop_def(IntAttr)
     unused = opt_prop_def(DictionaryAttr)
     traits = traits_def(Pure())
+
+    def verify_(self) -> None:
+        super().verify_()
+        check_unused(self, isa.LDDW)
 
 
 @irdl_op_definition
@@ -117,3 +123,7 @@ class RawOp(EbpfOp):
     sym = opt_prop_def(SymbolRefAttr)
     via = opt_prop_def(StringAttr)
     reloc_type = opt_prop_def(IntAttr)
+
+    def verify_(self) -> None:
+        check_numbers(self.properties, {"reloc_type": 32})
+        check_hex("bytes", self.bytes, isa.INSN_SIZE)
