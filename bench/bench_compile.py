@@ -1,7 +1,7 @@
 """Compile time against program size: seconds per phase, and how they grow.
 
-A program of N instructions is made from one shape (parse, key, lookup, rewrite, branch), repeated; growth is the ratio of
-time per instruction to that of the smallest size, measured side by side in this run (1.0 is linear).
+A program of N instructions is made from one shape (parse, key, lookup, rewrite, branch), repeated; growth is the ratio
+of time per instruction to that of the smallest size, measured side by side in this run (1.0 is linear).
 """
 
 from __future__ import annotations
@@ -90,7 +90,18 @@ def measure(data: bytes) -> dict[str, float]:
 def main() -> int:
     """Print the table."""
     table = Table(title="compile time (s)")
-    columns = ("instructions", "after", "import", "print", "raise", "optimize", "lower-to-xdp", "export", "total", "growth")
+    columns = (
+        "instructions",
+        "after",
+        "import",
+        "print",
+        "raise",
+        "optimize",
+        "lower-to-xdp",
+        "export",
+        "total",
+        "growth",
+    )
     for column in columns:
         table.add_column(column, justify="right")
     first: float | None = None

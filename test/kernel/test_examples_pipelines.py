@@ -1,8 +1,8 @@
 """The examples through the compiler, in the kernel: whatever goes in comes out with the same behaviour.
 
 Every pipeline's object is run by the kernel on 2,000 packets of the example's own traffic and 500 mutated ones, from
-the example's maps, and must give the verdicts, bytes and maps of the original. The scanner, which the kernel refuses, is
-compared in the interpreter.
+the example's maps, and must give the verdicts, bytes and maps of the original. The scanner, which the kernel refuses,
+is compared in the interpreter.
 """
 
 from __future__ import annotations
