@@ -10,7 +10,8 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.analysis.dominance import DominatorTree
-from fsir.analysis.frame_use import FRAME_SIZE, frame_depth
+from fsir.analysis.frame_limit import frame_limit
+from fsir.analysis.frame_use import frame_depth
 from fsir.analysis.liveness import solve_backward
 from fsir.dialects.ebpf import (
     AllocaOp,
@@ -39,7 +40,8 @@ class LayoutFrame(ModulePass):
     """Give each `ebpf.alloca` an offset in the stack frame, below what the function uses by itself.
 
     Objects whose addresses are never live at the same time share their place. Loads and stores through the address
-    become loads and stores on the frame pointer. Fails when the frame's 512 bytes do not suffice.
+    become loads and stores on the frame pointer. Fails when the frame gets too large: 512 bytes
+    for all functions of a chain of calls together.
     """
 
     name = "layout-frame"
@@ -55,17 +57,15 @@ def layout_frame(func: FuncOp) -> None:
     if not objects:
         return
     conflicts = _Lifetimes(func, objects).conflicts()
-    depth = frame_depth(func)
+    depth, limit = frame_depth(func), frame_limit(func)
     placed: dict[int, tuple[int, int]] = {}
     # The largest first: what is placed later fits into the gaps.
     for index in sorted(range(len(objects)), key=lambda i: -_size(objects[i])):
         taken = sorted(placed[other] for other in conflicts[index] if other in placed)
         placed[index] = _first_gap(taken, (depth + 7) // 8 * 8, _size(objects[index]))
-        if placed[index][1] > FRAME_SIZE:
-            fail(
-                objects[index],
-                f"function {func.symbol} needs {placed[index][1]} bytes of stack, a frame has {FRAME_SIZE}",
-            )
+        if placed[index][1] > limit:
+            needed = f"function {func.symbol} needs {placed[index][1]} bytes of stack"
+            fail(objects[index], f"{needed}, {limit} are left for it")
     frame = _frame_pointer(func)
     for index, alloca in enumerate(objects):
         _replace(alloca, frame, -placed[index][1])

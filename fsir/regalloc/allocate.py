@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from xdsl.ir import Operation, Region
 
-from fsir.analysis.frame_use import frame_depth
 from fsir.dialects.ebpf import FuncOp, InsnOp, LdSymOp
 from fsir.regalloc.build import build
 from fsir.regalloc.coalesce import Classes, coalesce
 from fsir.regalloc.colour import Colouring, colour
 from fsir.regalloc.constants import drop_repeated, localise, make_again
-from fsir.regalloc.emit import STACK_SIZE, emit
+from fsir.regalloc.emit import emit
 from fsir.regalloc.interference import Graph, interference
 from fsir.regalloc.model import ALLOCATABLE, FIRST, AllocationError, MachineCode
 from fsir.regalloc.redundant import drop_redundant
@@ -125,9 +124,8 @@ class _Attempt:
 
     def finish(self, graph: Graph, classes: Classes, colouring: Colouring) -> Allocation:
         slots = self.share_slots()
-        depth = frame_depth(self.func) if slots else 0
-        body = emit(self.code, graph, classes, colouring.colour, slots, depth)
-        drop_redundant(body, -depth if slots else -STACK_SIZE)
+        body, spills_below = emit(self.code, graph, classes, colouring.colour, slots)
+        drop_redundant(body, spills_below)
         return Allocation(body, _size(body), max(slots.values(), default=-1) + 1)
 
     def share_slots(self) -> dict[int, int]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
+from fsir.analysis.frame_limit import frame_limit
+from fsir.analysis.frame_use import FRAME_SIZE, frame_depth
 from fsir.dialects.ebpf import BranchOp, FallthroughOp, FpOp, insn, reg
 from fsir.dialects.ebpf.base import SEGMENTS, segments
 from fsir.regalloc.coalesce import Classes
@@ -16,16 +18,14 @@ from fsir.regalloc.interference import Graph
 from fsir.regalloc.model import FIRST, FP, AllocationError, CodeBlock, Copies, Insn, Kind, MachineCode
 from fsir.regalloc.moves import SLOT, sequence
 
-STACK_SIZE = 512
-
 
 def emit(
-    code: MachineCode, graph: Graph, classes: Classes, colours: dict[int, int], slots: dict[int, int], depth: int
-) -> Region:
-    """The new body. `slots` numbers the stack slots of spilled nodes' slots, `depth` is how many bytes of the frame the
-    function uses itself. Raises AllocationError when the frame is too small."""
-    emitter = _Emitter(code, graph, classes, colours, slots, depth)
-    return emitter.run()
+    code: MachineCode, graph: Graph, classes: Classes, colours: dict[int, int], slots: dict[int, int]
+) -> tuple[Region, int]:
+    """The new body, and the frame offset below which there are only spills. `slots` numbers the stack slots. Raises
+    AllocationError when the frame is too small."""
+    emitter = _Emitter(code, graph, classes, colours, slots)
+    return emitter.run(), emitter.lowest_own
 
 
 class _Emitter:
@@ -36,7 +36,6 @@ class _Emitter:
         classes: Classes,
         colours: dict[int, int],
         slots: dict[int, int],
-        depth: int,
     ) -> None:
         self.code, self.graph = code, graph
         self.place = list(range(len(code.kind)))
@@ -45,8 +44,10 @@ class _Emitter:
                 self.place[node] = colours[classes.of(node)]
             elif code.kind[node] is Kind.SLOT:
                 self.place[node] = SLOT + slots[code.slot[node]]
-        self.depth = (depth + 7) // 8 * 8
         self.spare_slot = SLOT + max(slots.values(), default=-1) + 1
+        self.lowest_own = -FRAME_SIZE
+        """Frame offset below which there are only spills; known once there is one."""
+        self.limit = 0
         self.values: dict[int, SSAValue] = {}
         self.at_end: list[dict[int, SSAValue]] = [{} for _ in code.blocks]
         self.blocks = [self.make_block(block) for block in code.blocks]
@@ -224,8 +225,11 @@ class _Emitter:
         return op
 
     def offset(self, place: int) -> int:
-        """Frame offset of a slot."""
-        offset = self.depth + 8 * (place - SLOT + 1)
-        if offset > STACK_SIZE:
-            raise AllocationError(f"{offset} bytes of stack are needed, a function has {STACK_SIZE}")
-        return -offset
+        """Frame offset of a slot, below what the function itself uses."""
+        if not self.limit:
+            self.limit = frame_limit(self.code.func)
+            self.lowest_own = -((frame_depth(self.code.func) + 7) // 8 * 8)
+        offset = self.lowest_own - 8 * (place - SLOT + 1)
+        if -offset > self.limit:
+            raise AllocationError(f"{-offset} bytes of stack are needed, {self.limit} are left for this function")
+        return offset

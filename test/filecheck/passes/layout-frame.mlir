@@ -46,7 +46,7 @@ ebpf.func @full section "xdp" {
 ^bb0(%m : !ebpf.reg):
   %fp = ebpf.frame -> !ebpf.fp
   ebpf.st64 %fp[-504], 0 : !ebpf.fp
-  // expected-error@below {{needs 520 bytes of stack, a frame has 512}}
+  // expected-error@below {{needs 520 bytes of stack, 512 are left for it}}
   %a = ebpf.alloca 16 -> !ebpf.fp
   %x = ebpf.call 1(%m, %a) : reg, !ebpf.fp -> reg
   ebpf.exit(%x) : reg
