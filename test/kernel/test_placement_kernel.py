@@ -1,7 +1,7 @@
 """Kernel parts of splits in the kernel: they load, and do there what they do in the interpreter.
 
-From a NIC they get the frames that nic.p4, interpreted, sends to the CPU port. Handoffs to user space find no socket here,
-so that their packets end with the verdict for that.
+From a NIC they get the frames that nic.p4, interpreted, sends to the CPU port. Handoffs to user space find no socket
+here, so that their packets end with the verdict for that.
 """
 
 from __future__ import annotations
