@@ -49,7 +49,7 @@ class PacketResult:
     parts: tuple[tuple[str, int], ...] = ()
     """For a split program: the parts that saw the packet, in order, with the instructions of each."""
     bytes_known: bool = True
-    """False for a packet that was dropped where nobody can look at it any more: `data` is then not compared."""
+    """False for a packet that ended where nobody can look at it any more: `data` is then not compared."""
     metadata_known: bool = True
     """False where packets leave without it."""
 
@@ -64,7 +64,7 @@ class PacketResult:
             "verdict": self.verdict,
             "verdict_name": self.verdict_name,
             "redirect": redirect_to_json(self.redirect),
-            "data": self.data.hex(),
+            "data": self.data.hex() if self.bytes_known else None,
             "metadata": self.metadata.hex(),
         }
         if self.instructions is not None:

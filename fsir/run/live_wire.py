@@ -18,7 +18,8 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -115,6 +116,7 @@ class Wire:
         stack.callback(self._counters.close)
         self._out = stack.enter_context(_sender(self.near))
         self._trace = stack.enter_context(Trace())
+        self._events: deque[Event] = deque()
 
     def listen(self) -> None:
         """Find out which events are those of this interface; before the program is attached."""
@@ -131,15 +133,14 @@ class Wire:
             raise KernelError(f"a live frame has {ETH_HLEN} to {ETH_HLEN + MTU} bytes, this one {len(frame)}")
         self._check_quiet()
         change = self._count(frame)
-        events = self._trace.take()
-        verdict = _verdict(change, events)
-        if verdict != XDP_REDIRECT:
-            return Seen(verdict)
-        return Seen(verdict, next(event for event in events if event.kind != Kind.EXCEPTION))
+        self._events = deque(self._trace.take())  # the program's own is the first
+        verdict = _verdict(change, self._events)
+        return Seen(verdict, self._events.popleft() if verdict == XDP_REDIRECT else None)
 
     def redirection(self) -> Event:
-        """Where a frame was redirected that user space has put back into the kernel since."""
-        for event in self._trace.take():
+        """Where a frame was redirected that user space has put back into the kernel since (or meanwhile)."""
+        self._events += self._trace.take()
+        for event in self._events:
             if event.kind != Kind.EXCEPTION:
                 return event
         raise KernelError("user space redirected a packet, but the kernel did not")
@@ -206,11 +207,10 @@ def _sender(end: Interface) -> Iterator[socket.socket]:
         yield sock
 
 
-def _verdict(change: Mapping[str, int], events: Collection[Event]) -> int:
-    for event in events:
-        if event.kind == Kind.EXCEPTION:
-            return event.first  # ABORTED, no verdict at all, or a TX that failed
-        return XDP_REDIRECT
+def _verdict(change: Mapping[str, int], events: Sequence[Event]) -> int:
+    if events:
+        exception = events[0].kind == Kind.EXCEPTION
+        return events[0].first if exception else XDP_REDIRECT  # ABORTED, no verdict at all, or a TX that failed
     for name, verdict in (("drops", XDP_DROP), ("tx", XDP_TX)):
         if change[name]:
             return verdict

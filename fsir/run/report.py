@@ -88,7 +88,7 @@ def _packet_row(result: PacketResult) -> Row:
     return (
         str(result.index),
         result.verdict_name,
-        str(len(result.data)),
+        str(len(result.data)) if result.bytes_known else "",
         "" if result.instructions is None else str(result.instructions),
         " ".join(f"{name}={value}" for name, value in target.items()),
     )
