@@ -182,7 +182,7 @@ def _write(args: argparse.Namespace, run: Run, packets: list[Packet]) -> None:
 
     with explained(run.input_name):
         if args.pcap_out is not None:
-            left = [result for result in run.results if not is_dropped(result.verdict, run.hook)]
+            left = [r for r in run.results if r.bytes_known and not is_dropped(r.verdict, run.hook)]
             frames = [Packet(result.data, packets[result.index].time_ns) for result in left]
             write_artifact(format_packets(frames), args.pcap_out)
         if args.maps_out is not None:
