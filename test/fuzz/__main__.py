@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from corpus import workers
@@ -23,14 +24,14 @@ from fuzz.shrink import shrink
 OUT = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 
 
-def examine(seed: int) -> Result:
+def examine(seed: int, cuts: int = 0) -> Result:
     """One program, in a world of its own."""
     try:
         elf = compile_program(program(seed))
     except CompileError as error:
         return Result(dropped=f"clang: {str(error)[:120]}")
     with world():
-        return check(elf, seed=seed)
+        return check(elf, seed=seed, cuts=cuts)
 
 
 def fails(candidate: Program, kind: str, seed: int) -> bool:
@@ -42,13 +43,13 @@ def fails(candidate: Program, kind: str, seed: int) -> bool:
     return any(f.kind == kind for f in check(elf, seed=seed, only=kind, count=150).findings)
 
 
-def run(first: int, count: int) -> None:
+def run(first: int, count: int, cuts: int) -> None:
     """Seeds from `first` on."""
     OUT.mkdir(parents=True, exist_ok=True)
     totals: Counter[str] = Counter()
     start = time.monotonic()
     try:
-        for seed, found in workers.run(examine, range(first, first + count), jobs=1, timeout=120):
+        for seed, found in workers.run(partial(examine, cuts=cuts), range(first, first + count), jobs=1, timeout=120):
             if isinstance(found, workers.Failure):
                 totals["EXCEPTIONS"] += 1
                 report(seed, "exception", f"{found.what}\n{found.details}")
@@ -95,11 +96,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("first", type=int, nargs="?", default=0, help="seed of the first program")
     parser.add_argument("count", type=int, nargs="?", default=100)
+    parser.add_argument("--cuts", type=int, default=0, help="only parts, cut in so many random ways")
     parser.add_argument("--shrink", nargs=2, metavar=("KIND", "FILE"), help="a smaller program with this failure")
     parser.add_argument("--again", type=Path, metavar="FILE")
     args = parser.parse_args()
     if args.shrink is None and args.again is None:
-        run(args.first, args.count)
+        run(args.first, args.count, args.cuts)
         return 0
     kind, path = args.shrink or ("", args.again)
     seed, made = load(Path(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from fuzz.expressions import BITS, TYPES, Expressions, Scope, members
+from fuzz.prelude import HASHES
 from fuzz.subprograms import Subprograms
 
 
@@ -17,9 +18,10 @@ class Base:
         self.lines: list[str] = []
         self.names = 0
         self.depth = 0
-        self.budget = rng.choice((3, 5, 8, 11, 15, 22))
+        self.budget = rng.choice((3, 3, 4, 4, 5, 6, 8, 11, 15, 22))
         self.subprograms = Subprograms(rng, self.exprs)
         self.kinds: list[str] = []
+        self.hashes = rng.sample(sorted(HASHES), rng.randint(1, len(HASHES)))
 
     def add(self, line: str) -> None:
         self.lines.append("\t" * self.depth + line)

@@ -103,9 +103,10 @@ def _trace(subject: _Subject, elf: bytes, module: ModuleOp, state: int) -> Trace
     return run_interpreted(module, subject.target, "xdp", maps, frames, map_sizes=sizes(subject.module))
 
 
-def check(elf: bytes, *, count: int = 300, seed: int = 0, only: str = "", kernel: bool = True) -> Result:
+def check(elf: bytes, *, count: int = 300, seed: int = 0, only: str = "", kernel: bool = True, cuts: int = 0) -> Result:
     """Everything about one object; must run in `corpus.running.world`. `only` is the kind of finding that matters.
 
+    With `cuts`, only the parts are looked at, cut in that many random ways for each choice of targets.
     Without `kernel` (no root) the interpreter's run of the original is what others are compared with.
     """
     result = Result()
@@ -132,7 +133,7 @@ def check(elf: bytes, *, count: int = 300, seed: int = 0, only: str = "", kernel
     except (KernelError, ExecutionError) as error:
         result.dropped = f"it does not run: {error}"
         return result
-    for finding in _examine(subject, result.counts, seed, only):
+    for finding in _examine(subject, result.counts, seed, only, cuts):
         if not only or finding.kind == only:
             result.findings.append(finding)
             if only:
@@ -140,7 +141,7 @@ def check(elf: bytes, *, count: int = 300, seed: int = 0, only: str = "", kernel
     return result
 
 
-def _examine(subject: _Subject, counts: Counter[str], seed: int, only: str) -> Iterator[Finding]:
+def _examine(subject: _Subject, counts: Counter[str], seed: int, only: str, cuts: int) -> Iterator[Finding]:
     def wanted(start: str) -> bool:
         return not only or only.startswith(start)
 
@@ -149,16 +150,16 @@ def _examine(subject: _Subject, counts: Counter[str], seed: int, only: str) -> I
         if found is not None:
             yield Finding("interpreter of machine code", found)
             return
-    for pipeline in MACHINE:
+    for pipeline in MACHINE if not cuts else ():
         if wanted(f"kernel [{pipeline}]"):
             yield from _machine(subject, pipeline, counts)
-    for pipeline in RAISED:
+    for pipeline in RAISED if not cuts else ():
         if wanted(f"interpreter [{pipeline}]"):
             yield from _raised(subject, pipeline, counts)
-    chosen = PLACED if only else PLACED[seed % 4 :][:1]  # half of the time goes here, so not for every program
+    chosen = PLACED if only or cuts else PLACED[seed % 4 :][:1]  # half of the time goes here, so not for every program
     for pipeline in chosen:
         if wanted(f"placed [{pipeline}"):
-            yield from _placed(subject, pipeline, counts, random.Random(seed))
+            yield from _placed(subject, pipeline, counts, random.Random(seed), cuts or 2)
 
 
 def _run(module: ModuleOp, pipeline: str | Sequence[ArgSpec], verify: bool = False) -> None:
@@ -282,7 +283,7 @@ def _bisect(subject: _Subject, pipeline: str) -> tuple[str, str]:
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _placed(subject: _Subject, pipeline: str, counts: Counter[str], rng: random.Random) -> Iterator[Finding]:
+def _placed(subject: _Subject, pipeline: str, counts: Counter[str], rng: random.Random, cuts: int) -> Iterator[Finding]:
     try:
         prepared = subject.after(pipeline.rpartition(",")[0])
     except (PassFailure, InvalidOperation):
@@ -290,9 +291,8 @@ def _placed(subject: _Subject, pipeline: str, counts: Counter[str], rng: random.
     (func,) = [f for f in functions(prepared) if f.type_name == "xdp"]
     blocks = len(list(func.body.blocks))
     for targets_ in PARTS:
-        first, second, third = (f"bb{rng.randrange(blocks)}" for _ in range(3))
-        cuts = ["", first, f"{second},{third}"]
-        for cut in cuts:
+        places = [",".join(f"bb{rng.randrange(blocks)}" for _ in range(1 + i % 3)) for i in range(cuts)]
+        for cut in ("", *places):
             options = f"targets={targets_}" + (f" cut-at={cut}" if cut else "")
             kind = f"placed [{pipeline} {targets_}]"
             module = prepared.clone()

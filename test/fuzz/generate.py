@@ -38,7 +38,7 @@ def program(seed: int) -> Program:
 class _Generator(PacketStatements, MemoryStatements, ControlStatements):
     def __init__(self, rng: random.Random, cpu: str, legacy: bool) -> None:
         super().__init__(rng, cpu, legacy)
-        self.kinds = rng.sample(sorted(_STATEMENTS), rng.choice((4, 6, 8, 12, 20, len(_STATEMENTS))))
+        self.kinds = rng.sample(sorted(_STATEMENTS), rng.choice((3, 4, 5, 6, 8, 12, 20, len(_STATEMENTS))))
 
     def program(self) -> str:
         scope = Scope(leaves=["ctx->ingress_ifindex", "ctx->rx_queue_index", "g_count", "g_zero", "c_mask"])

@@ -44,7 +44,7 @@ class MemoryStatements(Base):
         return name
 
     def lookup(self, scope: Scope) -> None:
-        name = self.rng.choice([*ARRAYS, *HASHES])
+        name = self.rng.choice([*ARRAYS, *self.hashes])
         kind = {**ARRAYS, **HASHES}[name]
         key = self.key(scope, MAPS[name][1], "& 3" if name in ARRAYS else "")
         pointer = self.fresh("e")
@@ -95,7 +95,7 @@ class MemoryStatements(Base):
 
     def write(self, scope: Scope, name: str = "", key: str = "") -> None:
         """An update of a whole value."""
-        name = name or self.rng.choice([*HASHES, "m_array", "m_words", "m_cpu"])
+        name = name or self.rng.choice([*self.hashes, "m_array", "m_words", "m_cpu"])
         key = key or self.key(scope, MAPS[name][1], "")
         value_type = MAPS[name][2]
         value = self.fresh("w")
@@ -109,13 +109,13 @@ class MemoryStatements(Base):
         self.add(f"{self.rng.choice(('', 'acc += ', 'verdict ^= '))}{call}")
 
     def delete(self, scope: Scope) -> None:
-        name = self.rng.choice(sorted(HASHES))
+        name = self.rng.choice(self.hashes)
         key = self.key(scope, MAPS[name][1], "")
         self.add(f"{self.rng.choice(('', 'acc += '))}delete(&{name}, &{key});")
 
     def reuse(self, scope: Scope) -> None:
         """A key that serves several times, changed in between."""
-        name = self.rng.choice(sorted(HASHES))
+        name = self.rng.choice(self.hashes)
         key = self.key(scope, MAPS[name][1], "")
         value_type = MAPS[name][2]
         value = self.fresh("w")
@@ -237,7 +237,8 @@ class MemoryStatements(Base):
     def kept_value(self, scope: Scope) -> None:
         """The address of a map value, kept on the stack before anybody knows that it is one."""
         key, pointer = self.key(scope, "u32", ""), self.fresh("e")
-        self.add(f"u64 *volatile {pointer}k = lookup(&m_{self.rng.choice(('lru', 'cpu'))}, &{key});")
+        name = self.rng.choice(("m_cpu", "m_lru" if "m_lru" in self.hashes else "m_cpu"))
+        self.add(f"u64 *volatile {pointer}k = lookup(&{name}, &{key});")
         if self.rng.random() < 0.5:
             self.mix(scope)
         self.add(f"u64 *{pointer} = {pointer}k;")
