@@ -161,10 +161,11 @@ def _alu(op: Operation, context: P4Context) -> str | None:
     assert isinstance(op, ebpf.InsnOp)
     if "core" in op.properties:
         return "the loader patches it (CO-RE)"
-    if isinstance(op, ebpf.AluRROp) and op.row.name == "sub" and isinstance(op.lhs.type, packet.EndType):
-        if context.facts(op).offset(op.rhs) is None:
-            return "the packet's length is taken from an address without constant offset"
-        return None
+    if isinstance(op, ebpf.AluRROp) and op.row.name == "sub" and isinstance(op.rhs.type, packet.PtrType):
+        known = isinstance(op.lhs.type, packet.EndType) or context.facts(op).from_constants(op.lhs)
+        if known and context.facts(op).offset(op.rhs) is not None:
+            return None
+        return "the distance of packet addresses is no constant, and not the packet's length"
     address = any(not _is_scalar(value.type) for value in (*op.operands, *op.results))
     if address:
         # An address that is only computed costs nothing; what is done with it is judged where it is done.

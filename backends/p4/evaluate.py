@@ -241,9 +241,10 @@ class Evaluation:
         """What a block argument is, given what each edge passes."""
         edges = [edge for edge, _ in incoming]
         words = [values[index] for _, values in incoming]
-        if not words or isinstance(type_, PtrType):
-            offsets = {word.offset for word in words if isinstance(word, PacketAddress)}
-            return PacketAddress(offsets.pop() if len(offsets) == 1 else None) if words else Opaque()
+        if not words:
+            return Opaque()
+        if isinstance(type_, PtrType):
+            return self._merge_addresses(words, edges, hint)
         if isinstance(type_, IntegerType):
             return (
                 self.merge_condition(words, edges, hint)
@@ -253,6 +254,15 @@ class Evaluation:
         if all(isinstance(word, ValuePointer) for word in words):
             return self._merge_pointers([word for word in words if isinstance(word, ValuePointer)], edges, hint)
         return words[0] if all(word == words[0] for word in words) else Opaque()
+
+    def _merge_addresses(self, words: Sequence[Word], edges: Sequence[Edge], hint: str) -> Word:
+        found = [word for word in words if isinstance(word, PacketAddress)]
+        if len(found) < len(words) or (len(set(found)) > 1 and any(word.offset is None for word in found)):
+            return Opaque()
+        if len(set(found)) == 1:
+            return found[0]
+        offsets = [b.constant(word.offset, 64) for word in found if word.offset is not None]
+        return PacketAddress(self.merge_bits(offsets, edges, hint))
 
     def _scalars(self, words: Sequence[Word], edges: Sequence[Edge], hint: str) -> Word:
         found = [word for word in words if isinstance(word, Bits)]

@@ -82,6 +82,16 @@ class FuncFacts:
             return None if base is None else base + op.off.data
         return None
 
+    def from_constants(self, address: SSAValue) -> bool:
+        """Whether a packet address has a constant offset on every path, and is passed on at most once from there."""
+        if self.offset(address) is not None:
+            return True
+        if isinstance(address, BlockArgument) and isinstance(address.type, packet.PtrType):
+            return all(
+                self.offset(values[address.index]) is not None for values in self.incoming.get(address.block, [])
+            )
+        return isinstance(address.owner, packet.OffsetOp) and self.from_constants(address.owner.ptr)
+
     def guard_size(self, op: packet.GuardOp) -> int | None:
         """How long the packet is, at least, where a guard holds; None where that is no constant."""
         if not isinstance(op.end.type, packet.EndType):

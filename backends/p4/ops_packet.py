@@ -28,7 +28,7 @@ def _unused(e: Evaluation, op: Operation) -> None:
 
 @rule(packet.DataOp)
 def _data(e: Evaluation, op: Operation) -> None:
-    e.set(op.results[0], PacketAddress(0))
+    e.set(op.results[0], PacketAddress(b.constant(0, 64)))
 
 
 @rule(packet.EndOp)
@@ -40,9 +40,7 @@ def _end(e: Evaluation, op: Operation) -> None:
 def _offset(e: Evaluation, op: Operation) -> None:
     assert isinstance(op, packet.OffsetOp)
     word = e.words[op.ptr]
-    if isinstance(word, PacketAddress) and word.offset is not None:
-        e.set(op.res, PacketAddress(word.offset + op.off.data))
-    elif isinstance(word, ValuePointer):
+    if isinstance(word, PacketAddress | ValuePointer):
         e.set(op.res, word.moved(op.off.data))
     else:
         e.set(op.res, Opaque())

@@ -13,7 +13,7 @@ from fsir.backends.p4.bits import Bits, number
 from fsir.backends.p4.conditions import Condition, both, compare, differ, either
 from fsir.backends.p4.evaluate import Evaluation, rule
 from fsir.backends.p4.facts import width_of
-from fsir.backends.p4.values import Opaque, PacketEnd, ValuePointer
+from fsir.backends.p4.values import Opaque, PacketAddress, PacketEnd, ValuePointer
 from fsir.dialects import ebpf
 
 Function = Callable[[Evaluation, Bits, Bits], Bits]
@@ -259,6 +259,10 @@ def _alu_immediate(e: Evaluation, op: Operation) -> None:
 def _alu(e: Evaluation, op: Operation) -> None:
     assert isinstance(op, ebpf.AluRROp)
     width = op.row.width
+    address = e.words[op.lhs]
+    if isinstance(address, PacketAddress):
+        e.set(op.res, _add(e, address.base, b.constant(address.plus - e.address(op.rhs), 64)))
+        return
     if isinstance(e.words[op.lhs], PacketEnd):
         length = b.variable("sm.packet_length", 32).extended(64)
         e.set(op.res, _subtract(e, length, b.constant(e.address(op.rhs), 64)))

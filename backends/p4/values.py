@@ -10,9 +10,19 @@ from fsir.backends.p4.conditions import Condition
 
 @dataclass(frozen=True)
 class PacketAddress:
-    """A constant offset from the start of the packet; None where it is none (and must not be used)."""
+    """Byte `base + plus` of the packet; `base` is a constant, or depends on the path taken."""
 
-    offset: int | None
+    base: Bits
+    plus: int = 0
+
+    @property
+    def offset(self) -> int | None:
+        """The offset from the start of the packet, where it is a constant."""
+        value = self.base.value
+        return None if value is None else value + self.plus
+
+    def moved(self, by: int) -> PacketAddress:
+        return replace(self, plus=self.plus + by)
 
 
 @dataclass(frozen=True)

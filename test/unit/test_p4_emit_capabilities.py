@@ -50,6 +50,8 @@ POSSIBLE = [
     "packet.store %data[0], %word : !packet.ptr, i32",
     "%x = packet.ctx_load %ctx[12] : !packet.ctx -> i32",
     "%x = ebpf.sub %end, %data : !packet.end_ptr, !packet.ptr -> i64",
+    "%p = packet.offset %data[9] : !packet.ptr -> !packet.ptr\n"
+    "%x = ebpf.sub %p, %data : !packet.ptr, !packet.ptr -> i64\npacket.store %data[0], %x : !packet.ptr, i64",
     "%x = ebpf.frame -> !ebpf.fp",
     "%eight = arith.constant 8 : i64\n%x = arith.divui %wide, %eight : i64",
     "%three = arith.constant 3 : i64\n%x = arith.muli %wide, %three : i64",
@@ -64,6 +66,11 @@ POSSIBLE = [
 IMPOSSIBLE = [
     ("%x = packet.load %data[31] : !packet.ptr -> i32", "no check of the packet's length covers these bytes"),
     ("%x = packet.advance %data, %wide : !packet.ptr, i64 -> !packet.ptr", "the packet offset is no constant"),
+    (
+        "%p = packet.advance %data, %wide : !packet.ptr, i64 -> !packet.ptr\n"
+        "%x = ebpf.sub %p, %data : !packet.ptr, !packet.ptr -> i64",
+        "",
+    ),
     ("%x = packet.ctx_load %ctx[16] : !packet.ctx -> i32", "does not know this field of the context"),
     ("%x = packet.adjust_head %ctx, %one : !packet.ctx, i64 -> i64", "the packet's start is moved"),
     ("%ten = arith.constant 10 : i64\n%x = arith.divui %wide, %ten : i64", "divides by powers of two only"),

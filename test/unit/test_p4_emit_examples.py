@@ -37,7 +37,7 @@ def module_of(name: str, pipeline: str) -> ModuleOp:
 def all_on_the_nic(module: ModuleOp) -> ModuleOp:
     """The whole program as one part."""
     (func,) = functions(module)
-    func.detach()
+    func.detach()  # type: ignore[no-untyped-call]
     properties = {"sym_name": StringAttr("nic"), "target": StringAttr("p4-v1model")}
     part = PartOp.create(properties=properties, regions=[Region(Block([func]))])
     first = module.body.block.first_op
@@ -56,13 +56,13 @@ class Split:
 
     def run(self, frame: bytes, ifindex: int) -> tuple[int, bytes | None, int | None]:
         """Verdict, bytes, and the interface of a redirection on the NIC."""
-        self.nic.controller.mirror(self.rest.dump_maps())
         result = self.nic.run(frame, ifindex)
         if result.verdict is not None:
             return result.verdict, result.data, result.target
         self.handed_over += 1
         assert result.data is not None and result.resume is not None
         outcome = resume(self.rest, result.data, ifindex, result.resume, result.values)
+        self.nic.controller.mirror(self.rest.dump_maps())
         return outcome.verdict, outcome.data, None
 
     def maps(self) -> Any:
