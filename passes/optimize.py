@@ -19,9 +19,12 @@ class OptimizePass(PipelinePass):
         "fold-constants",
         "simplify-cfg",
         "value-numbering",
+        "forward-loads",
         "eliminate-dead-code",
+        "merge-accesses",
         "fold-constants",
         "value-numbering",
         "eliminate-dead-code",
         "simplify-cfg",
+        "name-fields",
     )

@@ -15,7 +15,15 @@ from fsir.driver.context import make_context
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
 
-PIPELINES = ("eliminate-dead-code", "fold-constants", "value-numbering", "simplify-cfg", "optimize")
+PIPELINES = (
+    "eliminate-dead-code",
+    "fold-constants",
+    "value-numbering",
+    "simplify-cfg",
+    "merge-accesses",
+    "forward-loads",
+    "optimize",
+)
 Behaviour = tuple[list[tuple[int, bytes]], dict[str, list[dict[str, Any]]]]
 
 

@@ -14,7 +14,15 @@ from fsir.interp.engine import InterpProgram
 from fsir.object.importer import import_object
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PASSES = ("eliminate-dead-code", "fold-constants", "value-numbering", "simplify-cfg", "optimize")
+PASSES = (
+    "eliminate-dead-code",
+    "fold-constants",
+    "value-numbering",
+    "simplify-cfg",
+    "merge-accesses",
+    "forward-loads",
+    "optimize",
+)
 
 Behaviour = tuple[list[tuple[int, bytes, bytes]], object]
 

@@ -11,12 +11,12 @@ map.decl @count "percpu_array" key 4 value 8 entries 256 flags 0
 // CHECK-NEXT:      %guard = packet.guard %data[34], %end
 // CHECK-NEXT:      cf.cond_br %guard, ^bb1, ^bb{{.*}}
 // CHECK-NEXT:    ^bb1:
-// CHECK-NEXT:      %type = packet.load %data[12] : !packet.ptr -> i16
+// CHECK-NEXT:      %type = packet.load %data[12] {field = "eth.h_proto"} : !packet.ptr -> i16
 // CHECK-NEXT:      %word = arith.extui %type : i16 to i64
 // CHECK-NEXT:      %[[IPV4:.*]] = arith.constant 8 : i64
 // CHECK-NEXT:      %is_ip = arith.cmpi eq, %word, %[[IPV4]] : i64
 // CHECK-NEXT:      cf.cond_br %is_ip
-// CHECK:           %protocol = packet.load %data[23] : !packet.ptr -> i8
+// CHECK:           %protocol = packet.load %data[23] {field = "ipv4.protocol"} : !packet.ptr -> i8
 // CHECK-NEXT:      %[[KEY:.*]] = arith.extui %protocol : i8 to i32
 // CHECK-NEXT:      map.lookup @count(%[[KEY]])
 ebpf.func @count_protocols section "xdp" attributes {prog_type = "xdp"} {
@@ -27,7 +27,7 @@ ebpf.func @count_protocols section "xdp" attributes {prog_type = "xdp"} {
   %guard = packet.guard %data[34], %end : !packet.ptr, !packet.end_ptr -> i1
   cf.cond_br %guard, ^bb1(%pass : i64), ^bb6(%pass : i64)
 ^bb1(%verdict: i64):
-  %type = packet.load %data[12] : !packet.ptr -> i16
+  %type = packet.load %data[12] {field = "eth.h_proto"} : !packet.ptr -> i16
   %word = arith.extui %type : i16 to i64
   %host = ebpf.be16 %word : i64 -> i64
   %ipv4 = arith.constant 2048 : i64
