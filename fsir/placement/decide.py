@@ -58,6 +58,9 @@ class Program:
     uncuttable: set[tuple[int, int]] = field(default_factory=set)
     """Pieces and targets where a cut turned out to be impossible."""
 
+    touches: dict[int, frozenset[tuple[str, Kind]]] = field(default_factory=dict)
+    """Map accesses by piece, as far as asked for."""
+
     def forbid(self, target: int, why: str) -> None:
         """Keep all of it off a target."""
         for costs, reasons in zip(self.run, self.why_not, strict=True):
@@ -253,13 +256,13 @@ class Chooser:
             found.append(crossing)
         return found
 
-    def touches(self, program: Program, number: int) -> set[tuple[str, Kind]]:
+    def touches(self, program: Program, number: int) -> frozenset[tuple[str, Kind]]:
         """The map accesses of a piece."""
-        return {
-            (name, kind)
-            for block in program.graph.pieces[number].blocks
-            for name, kind, _ in self.accesses.of_block(block)
-        }
+        if number not in program.touches:
+            blocks = program.graph.pieces[number].blocks
+            accesses = (access for block in blocks for access in self.accesses.of_block(block))
+            program.touches[number] = frozenset((name, kind) for name, kind, _ in accesses)
+        return program.touches[number]
 
     def touched(self, placed: Sequence[Placed]) -> Touches:
         """Who touches which map how."""

@@ -152,6 +152,8 @@ def _user(rules: Rules, op: Operation, target: Target) -> str | None:
         declaration = rules.accesses.declarations.get(name)
         if declaration is not None and (reason := supported_map(declaration.type.data)) is not None:
             return reason
+        if declaration is not None and (field := rules.symbols.kernel_field(declaration)) is not None:
+            return f"values of map '{name}' hold a {field}, which only the kernel handles"
         if kind is Kind.OPAQUE:
             return f"the address of a value of map '{name}' goes where it cannot be followed"
     return None

@@ -21,6 +21,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 INF = float("inf")
+_EFFORT = 3_000_000  # nodes looked at while improving a plan
+_ROUND = 300  # cuts tried before the best of them is made
 
 
 @dataclass
@@ -134,19 +136,22 @@ def _planned(graph: Graph, hands: Sequence[frozenset[int]], cores: Sequence[int]
 
 
 def _improved(graph: Graph, plan: Plan, cores: Sequence[int]) -> Plan:
-    """Add or remove one cut at a time, the best first, until none helps."""
-    for _ in range(len(graph.nodes)):
+    """Add or remove one cut at a time, the best first, until none helps; on large graphs only so many are tried."""
+    tries = max(_ROUND, _EFFORT // (len(graph.nodes) * graph.targets))
+    while tries > 0:
+        moves = [(t, n) for t, visited in enumerate(plan.visits[:-1]) for n in visited]
+        stride = len(moves) // _ROUND + 1
         best = plan
-        for t in range(graph.targets - 1):
-            for n in plan.visits[t]:
-                hands = list(plan.hands)
-                hands[t] = hands[t] ^ {n}
-                other = _planned(graph, hands, cores)
-                if other.cost < best.cost * (1 - 1e-9):
-                    best = other
-        if best is plan:
+        for t, n in moves[tries % stride :: stride]:
+            hands = list(plan.hands)
+            hands[t] = hands[t] ^ {n}
+            other = _planned(graph, hands, cores)
+            if other.cost < best.cost * (1 - 1e-9):
+                best = other
+        if best is plan and stride == 1:
             break
         plan = best
+        tries -= len(moves) // stride + 1
     return plan
 
 

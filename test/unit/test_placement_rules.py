@@ -265,11 +265,32 @@ def test_calls_that_belong_to_user_space(source: str, reason: str) -> None:
     module = placed(source)
     parts = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, PartOp)}
     assert list(parts) == ["xdp", "af_xdp"]
-    (why,) = parts["af_xdp"].reasons or ()
+    (why,) = list(parts["af_xdp"].reasons or ())
     assert why.data.endswith(reason) and "program.c:" in why.data
     # What comes before the call stays in the kernel, the counter with it.
     described = manifest(module, {}, {})
     assert described["maps"][0]["sharing"][0]["parts"] == ["xdp"]
+
+
+LOCKED = """
+struct bpf_spin_lock { u32 val; };
+struct value { u64 count; struct bpf_spin_lock lock; };
+struct { __uint(type, 2); __uint(max_entries, 4); __type(key, u32); __type(value, struct value); } table SEC(".maps");
+extern int regex_match(u32 x);
+SEC("xdp") int prog(struct xdp_md *ctx) {
+    u32 key = 1; struct value *value = lookup(&table, &key);
+    if (!value) return 1;
+    int found = regex_match(ctx->queue);
+    value->count += found;
+    return 2;
+}
+"""
+
+
+def test_values_with_a_lock_stay_in_the_kernel() -> None:
+    with pytest.raises(PassFailure) as failure:
+        placed(LOCKED)
+    assert "values of map 'table' hold a bpf_spin_lock" in str(failure.value.__cause__)
 
 
 def test_a_copy_of_a_called_function_goes_with_the_part_that_calls_it() -> None:
