@@ -78,15 +78,6 @@ static const char *fs_pin_path(const char *name)
 	return fs_pins->path;
 }
 
-static uint32_t fs_index_of(const char *name)
-{
-	uint32_t map = 0;
-
-	while (fs_maps[map].name && strcmp(fs_maps[map].name, name))
-		map++;
-	return map; /* FS_MAP_COUNT when there is none */
-}
-
 static struct bpf_program *fs_choose_program(void)
 {
 	struct bpf_program *program, *chosen = NULL;
@@ -108,10 +99,23 @@ static struct bpf_program *fs_choose_program(void)
 	return chosen;
 }
 
+/* Which of this part's maps a map of the kernel part is; FS_MAP_COUNT for none. Global data goes by its section, which
+ * libbpf puts behind the object's name; what is read only may as well be a copy. */
+static uint32_t fs_counterpart(const struct bpf_map *map)
+{
+	uint32_t index;
+
+	for (index = 0; index < FS_MAP_COUNT; index++)
+		if (bpf_object__find_map_by_name(fs_object, fs_maps[index].name) == map &&
+		    !(fs_maps[index].internal && fs_maps[index].flags & BPF_F_RDONLY_PROG))
+			break;
+	return index;
+}
+
 static void fs_prepare_map(struct bpf_map *map)
 {
 	const char *name = bpf_map__name(map);
-	uint32_t index = fs_index_of(name);
+	uint32_t index = fs_counterpart(map);
 
 	if (bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP && bpf_map__max_entries(map) <= fs_options.queue)
 		bpf_map__set_max_entries(map, fs_options.queue + 1);
@@ -144,7 +148,7 @@ static int fs_load_object(void)
 	if (error)
 		fs_die("the kernel refuses %s: %s", fs_options.object, strerror(-error));
 	bpf_object__for_each_map(map, fs_object) {
-		uint32_t index = fs_index_of(bpf_map__name(map));
+		uint32_t index = fs_counterpart(map);
 
 		if (index < FS_MAP_COUNT)
 			fs_maps[index].fd = bpf_map__fd(map);
@@ -224,6 +228,8 @@ static void fs_make_map(uint32_t index)
 	int error;
 
 	if (map->internal) {
+		if (map->shared && !(map->flags & BPF_F_RDONLY_PROG) && (fs_options.sockets || fs_options.object))
+			fs_die("the global data in %s is the kernel part's, too: let this program load it, with -o", map->name);
 		map->direct = calloc(1, map->value_size);
 		if (!map->direct)
 			fs_die("out of memory");
