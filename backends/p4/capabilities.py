@@ -95,7 +95,17 @@ def why_not(op: Operation, context: P4Context) -> str | None:
     rule = _RULES.get(form_of(op))
     if rule is None:
         return f"{op.name} has no counterpart in P4"
+    name = _named_map(op)
+    if name is not None and name not in context.maps:
+        return f"map {name} is not declared"
     return rule(op, context)
+
+
+def _named_map(op: Operation) -> str | None:
+    """The map that an operation of the `map` dialect is about."""
+    if isinstance(op, map.HitOp | map.LoadOp | map.StoreOp | map.AtomicOp):
+        return map_name(op.value) if isinstance(op.value.type, ValueType) else None
+    return op.symbol_prop("map") if isinstance(op, ebpf.EbpfOp) and "map" in op.properties else None
 
 
 def map_uses(ops: Iterable[Operation], context: P4Context) -> dict[str, set[MapUse]]:
@@ -260,6 +270,10 @@ def _prefix_length(op: map.LookupOp, decl: DeclOp) -> str | None:
     return None
 
 
+def _hit(op: Operation, context: P4Context) -> str | None:
+    return None if isinstance(op.operands[0].type, ValueType) else "it tests an address that comes from no lookup"
+
+
 def _load(op: Operation, context: P4Context) -> str | None:
     assert isinstance(op, map.LoadOp)
     if context.additions.of(op) is not None:
@@ -381,7 +395,7 @@ _RULES: dict[type[Operation], Rule] = {
     # maps
     map.LookupOp: _lookup,
     map.LookupAtOp: _refuse("the key is read from memory"),
-    map.HitOp: _fine,
+    map.HitOp: _hit,
     map.LoadOp: _load,
     map.StoreOp: _store,
     map.AtomicOp: _atomic,

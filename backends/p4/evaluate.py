@@ -65,6 +65,12 @@ class BlockCode:
     statements: list[Statement] = field(default_factory=list)
     condition: Condition = TRUE
     edges: list[Edge] = field(default_factory=list)
+    redirected: bool = False
+    """Whether the packet's way out may have been chosen (XDP_REDIRECT), which no later part can know."""
+
+
+Incoming = tuple[BlockCode, Edge, Sequence[Word]]
+"""A way into a block: where from, the edge, and the words passed."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Evaluation:
         self.pending: dict[int, Bits] = {}
         self.at: Operation = func
         self.here = BlockCode()
-        self._incoming: dict[Block, list[tuple[Edge, Sequence[Word]]]] = {}
+        self._incoming: dict[Block, list[Incoming]] = {}
 
     def run(self) -> None:
         """Evaluate every block that control can reach."""
@@ -123,7 +129,8 @@ class Evaluation:
             incoming = self._incoming.get(block)
             if incoming is None and block is not self.func.entry:
                 continue  # only constant conditions lead here
-            self.here = self.code[block] = BlockCode()
+            chosen = any(source.redirected for source, _, _ in incoming or ())
+            self.here = self.code[block] = BlockCode(redirected=chosen)
             self.pending = {}
             for arg in block.args:
                 self.words[arg] = self._merged(arg.index, arg.type, incoming or [], arg.name_hint or "v")
@@ -234,13 +241,13 @@ class Evaluation:
         """An edge of the block at hand, with the words that it passes on."""
         edge = Edge(op.successors[index])
         values = [self.words[value] for value in successor_operands(op, index)]
-        self._incoming.setdefault(edge.target, []).append((edge, values))
+        self._incoming.setdefault(edge.target, []).append((self.here, edge, values))
         return edge
 
-    def _merged(self, index: int, type_: Attribute, incoming: Sequence[tuple[Edge, Sequence[Word]]], hint: str) -> Word:
+    def _merged(self, index: int, type_: Attribute, incoming: Sequence[Incoming], hint: str) -> Word:
         """What a block argument is, given what each edge passes."""
-        edges = [edge for edge, _ in incoming]
-        words = [values[index] for _, values in incoming]
+        edges = [edge for _, edge, _ in incoming]
+        words = [values[index] for _, _, values in incoming]
         if not words:
             return Opaque()
         if isinstance(type_, PtrType):

@@ -42,7 +42,6 @@ class FuncFacts:
     def __init__(self, func: FuncOp) -> None:
         self.func = func
         self.tree = DominatorTree(func.body)
-        self._offsets: dict[SSAValue, int | None] = {}
 
     @cached_property
     def cyclic(self) -> frozenset[Block]:
@@ -60,37 +59,33 @@ class FuncFacts:
 
     def offset(self, address: SSAValue) -> int | None:
         """The constant distance of a packet address from the start of the packet; None where there is none."""
-        if address not in self._offsets:
-            self._offsets[address] = None  # an address that depends on itself moves in a loop
-            self._offsets[address] = self._offset(address)
-        return self._offsets[address]
+        return self._offsets.get(address)
 
-    def _offset(self, address: SSAValue) -> int | None:
-        if not isinstance(address.type, packet.PtrType):
-            return None
-        if isinstance(address, BlockArgument):
-            passed = self.incoming.get(address.block)
-            if not passed:
-                return None
-            found = {self.offset(values[address.index]) for values in passed}
-            return found.pop() if len(found) == 1 else None
-        op = address.owner
-        if isinstance(op, packet.DataOp):
-            return 0
-        if isinstance(op, packet.OffsetOp):
-            base = self.offset(op.ptr)
-            return None if base is None else base + op.off.data
-        return None
+    @cached_property
+    def _offsets(self) -> dict[SSAValue, int]:
+        found: dict[SSAValue, int] = {}
+        for block in self.tree.rpo:
+            for arg in block.args:
+                # What a loop passes back is not known yet, and so no constant.
+                passed = {found.get(values[arg.index]) for values in self.incoming[block]}
+                offset = passed.pop() if len(passed) == 1 else None
+                if offset is not None:
+                    found[arg] = offset
+            for op in block.ops:
+                if isinstance(op, packet.DataOp):
+                    found[op.res] = 0
+                elif isinstance(op, packet.OffsetOp) and op.ptr in found:
+                    found[op.res] = found[op.ptr] + op.off.data
+        return found
 
     def from_constants(self, address: SSAValue) -> bool:
         """Whether a packet address has a constant offset on every path, and is passed on at most once from there."""
-        if self.offset(address) is not None:
-            return True
+        while isinstance(address.owner, packet.OffsetOp):
+            address = address.owner.ptr
         if isinstance(address, BlockArgument) and isinstance(address.type, packet.PtrType):
-            return all(
-                self.offset(values[address.index]) is not None for values in self.incoming.get(address.block, [])
-            )
-        return isinstance(address.owner, packet.OffsetOp) and self.from_constants(address.owner.ptr)
+            passed = self.incoming.get(address.block, [])
+            return all(self.offset(values[address.index]) is not None for values in passed)
+        return self.offset(address) is not None
 
     def guard_size(self, op: packet.GuardOp) -> int | None:
         """How long the packet is, at least, where a guard holds; None where that is no constant."""

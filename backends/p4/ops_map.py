@@ -196,7 +196,7 @@ def _redirect(e: Evaluation, op: Operation) -> None:
     result = Term(e.new("bit<64>", op.res.name_hint or "verdict"), 64)
     e.possible[result] = frozenset({XDP_REDIRECT, flags.value})
     site.sets = [f"{result.text} = {number(XDP_REDIRECT, 64)};"]
-    e.redirects = True
+    e.redirects = e.here.redirected = True
     e.line(f"{result.text} = {flags.extended(64).text()};")
     e.line(f"{site.name}.apply();")
     e.set(op.res, b.of_term(result))
@@ -205,6 +205,6 @@ def _redirect(e: Evaluation, op: Operation) -> None:
 @rule(ebpf.CallOp)
 def _call(e: Evaluation, op: Operation) -> None:
     assert isinstance(op, ebpf.CallOp) and op.helper.data == HELPER_REDIRECT
-    e.redirects = True
+    e.redirects = e.here.redirected = True
     e.line(f"meta.redirect_ifindex = {e.bits(op.operands[0]).extended(32).text()};")
     e.set(op.results[0], b.constant(XDP_REDIRECT, 64))

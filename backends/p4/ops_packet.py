@@ -118,6 +118,8 @@ def verdict_text(value: Bits) -> str:
 def _handoff(e: Evaluation, op: Operation) -> None:
     assert isinstance(op, placement.HandoffOp)
     flush(e)
+    if e.here.redirected:
+        e.fail("the packet's way out is chosen already (redirect), and only this part knows it")
     resume = op.resume.data
     values = [e.bits(value) for value in op.values]
     handoff = Handoff(resume, op.symbol_prop("to"), tuple(_fields(e, resume, values)))

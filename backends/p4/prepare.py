@@ -48,9 +48,11 @@ def prepared(func: FuncOp, maps: Mapping[str, DeclOp]) -> FuncOp:
     _fold_hits(clone, maps)
     growth = 0
     for block in reversed(DominatorTree(clone.body).rpo):
-        incoming = predecessors(clone.body)[block]
         size = _size(block, maps)
-        if size is None or growth + size * (len(incoming) - 1) > MAX_COPIED:
+        if size is None:
+            continue
+        incoming = predecessors(clone.body)[block]
+        if growth + size * (len(incoming) - 1) > MAX_COPIED:
             continue
         growth += size * max(len(incoming) - 1, 0)
         kept = False

@@ -42,6 +42,7 @@ class Structure:
         self.text = text
         self.names = names
         self.flags: dict[Block, str] = {}
+        self.written: dict[Block, Code] = {}
         self.order = {block: index for index, block in enumerate(code)}
         self.ways_in: dict[Block, list[Block]] = {block: [] for block in code}
         for block, content in code.items():
@@ -56,10 +57,15 @@ class Structure:
 
     def write(self) -> list[str]:
         """The program's lines."""
-        lines = self._block(self.entry).lines
-        if lines and lines[-1] == "return;":
-            lines.pop()
-        return lines
+        for block, merges in self.below.items():
+            for position, merge in enumerate(merges):
+                if self._needs_flag(block, merge, merges[position + 1 :]):
+                    self.flags[merge] = self.names.new(f"at_bb{self.order[merge]}")
+        # A block's code contains that of blocks after it only.
+        for block in reversed(self.code):
+            self.written[block] = self._block(block)
+        lines = self.written[self.entry].lines
+        return lines[:-1] if lines and lines[-1] == "return;" else lines
 
     def _dominators(self) -> dict[Block, Block]:
         """Immediate dominators; the blocks are in topological order already."""
@@ -83,9 +89,6 @@ class Structure:
         lines = [line for statement in content.statements for line in self.text(statement)]
         if not content.edges:
             return Code([*lines, "return;"], True)
-        for position, merge in enumerate(self.below[block]):
-            if self._needs_flag(block, merge, self.below[block][position + 1 :]):
-                self.flags[merge] = self.names.new(f"at_{merge_name(self.order[merge])}")
         if len(content.edges) == 1:
             inner = self._edge(content.edges[0])
         else:
@@ -94,7 +97,7 @@ class Structure:
         lines += inner.lines
         ends = inner.ends
         for merge in self.below[block]:
-            after = self._block(merge)
+            after = self.written.pop(merge)
             flag = self.flags.get(merge)
             if flag is None:
                 lines += after.lines
@@ -109,7 +112,7 @@ class Structure:
         if target in self.merges:
             flag = self.flags.get(target)
             return Code([*edge.assigns, *([f"{flag} = true;"] if flag else [])], False)
-        inner = self._block(target)
+        inner = self.written.pop(target)
         return Code([*edge.assigns, *inner.lines], inner.ends)
 
     def _needs_flag(self, block: Block, merge: Block, later: list[Block]) -> bool:
@@ -130,11 +133,6 @@ class Structure:
         while self.order[below] > self.order[above]:
             below = self.idom[below]
         return below is above
-
-
-def merge_name(number: int) -> str:
-    """A name for a block."""
-    return f"bb{number}"
 
 
 def _choice(condition: Condition, then: Code, otherwise: Code) -> Code:
