@@ -126,7 +126,7 @@ class _Writer:
         name = self._needs.get(key)
         if name is None:
             if what and all(isinstance(part, int) for part in what):
-                name = kind + "_".join(map(str, what))
+                name = kind + "_".join(map(str, what)).replace("-", "minus")  # a name of Python's
             else:
                 name = f"{kind}_{len(self._needs)}" if what else kind
             self._needs[key] = name
@@ -199,7 +199,7 @@ class _Writer:
         return source
 
     def _prologue(self) -> list[str]:
-        lines = ["    n = state[0]", "    if n > limit[0] or depth > 7: over_limit(n, depth)"]
+        lines = ["    n = state[0]", "    if n > limit[0] or depth >= limit[1]: over_limit(n, depth)"]
         if self._uses_frame or self._uses_buffer:
             lines.append(f"    fp, stack = {self.need('frames')}[depth]")
         if self.source.frame_size:

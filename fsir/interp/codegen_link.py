@@ -96,7 +96,8 @@ class Link:
         self.poison = poison
         self.state = [0, 0, 0]
         """Executed instructions, `may_goto` counts, and the depth of the function that calls a helper."""
-        self.limit = [budget]
+        self.limit = [budget, CALL_FRAMES]
+        """Instructions per packet, and the depth that the program at work may not reach."""
         self.arrival: tuple[int, tuple[int, ...]] = (0, ())
         """Resume point and carried values with which the packet came in."""
         self.departure: tuple[str, int, tuple[int, ...]] | None = None
@@ -122,9 +123,15 @@ class Link:
         return result
 
     def enter_program(self, symbol: str, ctx: int, depth: int) -> int:
-        """A program as a tail call enters it: r1 is the context, the frame is that of the caller."""
+        """A program as a tail call enters it: r1 is the context, the frame is that of the caller. Entered from a
+        subprogram, it may nest as deeply again, and returns to the subprogram's caller."""
         function = self.function(symbol)
-        return function(*(ctx if param.register == 1 else 0 for param in self._sources[symbol].params), depth)
+        before = self.limit[1]
+        self.limit[1] = depth + CALL_FRAMES
+        try:
+            return function(*(ctx if param.register == 1 else 0 for param in self._sources[symbol].params), depth)
+        finally:
+            self.limit[1] = before
 
     @property
     def instructions(self) -> int:
@@ -183,7 +190,7 @@ class Link:
 
     def _over_limit(self, n: int, depth: int) -> NoReturn:
         self.state[0] = n
-        if depth >= CALL_FRAMES:
+        if depth >= self.limit[1]:
             raise ExecutionLimit(f"calls nest deeper than {CALL_FRAMES} frames")
         raise ExecutionLimit(
             f"the program executed more than {self.limit[0]} instructions on one packet; "

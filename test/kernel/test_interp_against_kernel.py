@@ -107,6 +107,13 @@ PROGRAMS: Mapping[str, str] = {
             bpf_tail_call(ctx, &next, at); after += 1000; return 2; }
         SEC("xdp") int prog(struct xdp_md *ctx) {
             int r = leave(ctx, after & 1); after += 2 * r + 1; return r; }""",
+    "a program that tail-calls itself out of a subprogram": """
+        int prog(struct xdp_md *ctx);
+        struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(key_size, 4); __uint(max_entries, 1);
+                 __array(values, int(struct xdp_md *)); } next SEC(".maps") = { .values = { [0] = (void *)&prog } };
+        int entered, after, back;
+        static __noinline int leave(struct xdp_md *ctx) { bpf_tail_call(ctx, &next, 0); after++; return entered; }
+        SEC("xdp") int prog(struct xdp_md *ctx) { entered++; int r = leave(ctx); back += r; return r & 3; }""",
     "configuration": """
         extern int LINUX_KERNEL_VERSION __kconfig;
         extern int CONFIG_NO_SUCH_THING __kconfig __weak;
