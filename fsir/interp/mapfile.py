@@ -109,9 +109,8 @@ def dump_map(source: Map) -> list[Entry]:
     if source.entry_kind == "queue":
         return [{"value": value.hex()} for _, value in source.items() if isinstance(value, bytes)]
     entries: list[Entry] = []
-    for key, value in sorted(source.items(), key=lambda item: item[0]):
-        if isinstance(source, ArrayMap) and not any(map(any, value if isinstance(value, list) else [value])):
-            continue
+    elements = source.set_items() if isinstance(source, ArrayMap) else source.items()
+    for key, value in sorted(elements, key=lambda item: item[0]):
         text: Entry = {"value": value.hex()} if isinstance(value, bytes) else {"values": [v.hex() for v in value]}
         entries.append({"key": key.hex(), **text} if key else text)
     return entries

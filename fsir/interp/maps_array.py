@@ -1,5 +1,6 @@
 """Arrays: every index below max_entries exists from the start, holds zeros, and is never deleted."""
 
+import re
 from collections.abc import Iterator
 
 from fsir.interp.map_base import (
@@ -26,6 +27,12 @@ def check_array(spec: MapSpec) -> None:
         raise MapError(f"map {spec.name}: value_size is 0")
 
 
+_LARGEST = 1 << 32
+"""Bytes of all values of a map; offsets in a region have 32 bits."""
+_BLOCK = 1 << 16
+_NOT_ZERO = re.compile(rb"[^\0]")
+
+
 class ArrayMap(Map):
     """BPF_MAP_TYPE_ARRAY, mmapable or not, and the maps behind .rodata, .data and .bss.
 
@@ -36,6 +43,11 @@ class ArrayMap(Map):
         super().__init__(spec, memory, ncpu)
         check_array(spec)
         self.stride = (self.value_size + 7) & ~7
+        if self.max_entries * self.stride * (ncpu if self.per_cpu else 1) > _LARGEST:
+            raise MapError(
+                f"map {spec.name}: {self.max_entries} values of {self.stride} bytes are more than the interpreter "
+                f"holds; give another size with --map-size {spec.name}=N"
+            )
         writable = not self.flags & BPF_F_RDONLY_PROG
         self._regions = [self._alloc_values(cpu, writable) for cpu in range(ncpu if self.per_cpu else 1)]
 
@@ -87,6 +99,20 @@ class ArrayMap(Map):
             value = self.sys_lookup(key)
             assert value is not None
             yield key, value
+
+    def set_items(self) -> Iterator[tuple[bytes, Value]]:
+        """The elements that hold anything but zeros, by index; quick also where there are millions."""
+        found: set[int] = set()
+        for region in self._regions:
+            for start in range(0, len(region.buf), _BLOCK):
+                block = region.buf[start : start + _BLOCK]
+                if block.count(0) != len(block):
+                    found.update((start + match.start()) // self.stride for match in _NOT_ZERO.finditer(block))
+        for index in sorted(found):
+            key = index.to_bytes(4, "little")
+            value = self.sys_lookup(key)
+            if value is not None and any(map(any, value if isinstance(value, list) else [value])):
+                yield key, value
 
 
 class PerCpuArrayMap(ArrayMap):

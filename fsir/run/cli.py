@@ -99,6 +99,7 @@ def _default_engine(subject: Subject) -> str:
 
 
 def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
+    from fsir.driver.errors import UsageError
     from fsir.interp.mapfile import read_contents
     from fsir.run.engines import Settings
 
@@ -112,6 +113,8 @@ def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
         cpu = current_cpu() if cpu is None else cpu
         cpus = possible_cpus() if cpus is None else cpus
         world["kernel"] = running_kernel()
+    if cpus is not None and (cpu or 0) >= cpus:
+        raise UsageError(f"there is no CPU {cpu} among {cpus}: they count from 0; give another --cpu or --cpus")
     return Settings(
         program=args.prog,
         prog_type=args.prog_type,

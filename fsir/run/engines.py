@@ -62,6 +62,11 @@ class Subject:
         """The input as a path; `name` is "-" for stdin."""
         return Path(self.name)
 
+    @property
+    def shown(self) -> str:
+        """The input's name in messages and results."""
+        return "<stdin>" if self.name == "-" else self.name
+
     @cached_property
     def source(self) -> Source:
         """The input's bytes and format; of a bundle, those of its placed IR."""
@@ -87,7 +92,7 @@ class Subject:
         if self.prog_type is not None and self.source.format != "mlir":
             from fsir.object.importer import import_object
 
-            module = import_object(self._object(), self.name, prog_type=self.prog_type)
+            module = import_object(self._object(), self.shown, prog_type=self.prog_type)
         else:
             module = self.source.load(ctx)
         verify_module(module)

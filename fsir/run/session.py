@@ -36,7 +36,7 @@ def run(
     subject: Subject, engine_name: str, settings: Settings, packets: Sequence[Packet], time_start: int | None
 ) -> Run:
     """Run all packets. Raises RunError."""
-    with explained(subject.name), closing(open_engine(engine_name, subject, settings)) as engine:
+    with explained(subject.shown), closing(open_engine(engine_name, subject, settings)) as engine:
         results: list[PacketResult] = []
         offset = 0 if time_start is None or not packets else time_start - packets[0].time_ns
         for index, packet in enumerate(packets):
@@ -48,7 +48,7 @@ def run(
                 error.add_note(f"packet {index}")
                 raise
         return Run(
-            subject.name,
+            subject.shown,
             engine_name,
             engine.program,
             engine.hook,
