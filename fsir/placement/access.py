@@ -60,6 +60,7 @@ class MapAccesses:
         }
         self._funcs = {func.symbol: func for func in funcs}
         self._by_function: dict[str, list[Access]] = {}
+        self._reached: dict[tuple[str, ...], list[Operation]] = {}
 
     def of_block(self, block: Block) -> list[Access]:
         """The accesses of a block, those of the functions it calls at the call."""
@@ -78,6 +79,34 @@ class MapAccesses:
         """Whether a map's keys are always there."""
         declaration = self.declarations.get(name)
         return declaration is not None and declaration.type.data in ARRAYS
+
+    def runs(self, op: Operation) -> list[Operation]:
+        """The operations of all functions that an operation calls, directly, by way of others, or as callbacks."""
+        if isinstance(op, ebpf.CallLocalOp):
+            return self._closure((op.callee.root_reference.data,))
+        helper = HELPERS.get(op.helper.data) if isinstance(op, ebpf.CallOp) else None
+        if helper is None or not helper.calls_back:
+            return []
+        func = op.parent_op()
+        assert func is not None
+        return self._closure(tuple(sorted({*_symbols(func)} & self._funcs.keys())))
+
+    def _closure(self, names: tuple[str, ...]) -> list[Operation]:
+        if names not in self._reached:
+            found = dict.fromkeys(names)
+            work = list(names)
+            ops: list[Operation] = []
+            while work:
+                func = self._funcs.get(work.pop())
+                if func is None:
+                    continue
+                ops += [op for block in func.body.blocks for op in block.ops]
+                for name in _symbols(func):
+                    if name not in found:
+                        found[name] = None
+                        work.append(name)
+            self._reached[names] = ops
+        return self._reached[names]
 
     def _called(self, name: str) -> list[Access]:
         if name not in self._by_function:
@@ -109,6 +138,15 @@ class MapAccesses:
                     yield operand.type.map.root_reference.data, kind, op
             elif operand.type == ebpf.UNALLOCATED and index == 0 and isinstance(op, _MEMORY):
                 yield ANY_MAP, Kind.OPAQUE, op
+
+
+def _symbols(func: Operation) -> Iterator[str]:
+    """The names that a function's code refers to as functions, or by their address."""
+    for op in func.walk():
+        if isinstance(op, ebpf.CallLocalOp):
+            yield op.callee.root_reference.data
+        elif isinstance(op, ebpf.LdSymOp):
+            yield op.sym.root_reference.data
 
 
 _MEMORY = (ebpf.LdxOp, ebpf.StxOp, ebpf.StOp, ebpf.AtomicOp, ebpf.AtomicFetchOp, ebpf.CmpxchgOp)

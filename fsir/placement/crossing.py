@@ -130,7 +130,7 @@ class Crossings:
         """Whether an address of the packet is used after the packet was resized, which no verifier lets through."""
         for block in self.tree.rpo:
             for op, live in self.liveness.backward(block):
-                if op.name.startswith("packet.adjust") or _changes_packet(op):
+                if _changes_packet(op) or any(map(_changes_packet, self.accesses.runs(op))):
                     values = self.liveness.values_of(live)
                     if any(isinstance(v.type, PtrType | EndType | MetaType) and v not in op.results for v in values):
                         return True
@@ -143,7 +143,7 @@ def _changes_packet(op: Operation) -> bool:
     if isinstance(op, ebpf.CallOp):
         helper = HELPERS.get(op.helper.data)
         return helper is None or helper.changes_packet
-    return isinstance(op, ebpf.CallLocalOp)
+    return isinstance(op, packet.AdjustHeadOp | packet.AdjustTailOp | packet.AdjustMetaOp | ebpf.CallxOp)
 
 
 _REPEATED = (

@@ -20,7 +20,7 @@ REFERENCE = "a reference that must be released may be held"
 REDIRECT = "the packet's way out was already chosen (redirect), which only the kernel knows"
 METADATA = "the program has put metadata of its own in front of the packet"
 
-_TAKES = {"spin_lock": LOCK, "redirect": REDIRECT, "redirect_map": REDIRECT, "redirect_peer": REDIRECT}
+_TAKES = {"spin_lock": LOCK, "redirect": REDIRECT, "redirect_map": REDIRECT, "xdp_adjust_meta": METADATA}
 _GIVES = {"spin_unlock": LOCK}
 _KFUNC_TAKES = ("bpf_rcu_read_lock", "bpf_preempt_disable", "bpf_local_irq_save", "bpf_res_spin_lock")
 _KFUNC_GIVES = ("bpf_rcu_read_unlock", "bpf_preempt_enable", "bpf_local_irq_restore", "bpf_res_spin_unlock")
@@ -49,7 +49,7 @@ class Held:
             again = False
             for block in tree.rpo:
                 facts = self._at[block]
-                held = _after(block.ops, facts.held)
+                held = _after(block.ops, facts.held, accesses)
                 seen = facts.seen | {access for access in touched[block] if access[1] in _SPOILT}
                 for target in successors(block):
                     at = self._at[target]
@@ -72,28 +72,35 @@ class Held:
         ]
 
 
-def _after(ops: Iterable[Operation], held: set[str]) -> set[str]:
+def _after(ops: Iterable[Operation], held: set[str], accesses: MapAccesses) -> set[str]:
     result = set(held)
     for op in ops:
-        if isinstance(op, maps.RedirectOp):
-            result.add(REDIRECT)
-        elif isinstance(op, packet.AdjustMetaOp):
-            result.add(METADATA)
-        elif isinstance(op, ebpf.CallKfuncOp) and op.callee is not None:
-            name = op.callee.root_reference.data
-            if name.startswith(_KFUNC_TAKES):
-                result.add(SECTION)
-            elif name.startswith(_KFUNC_GIVES):
-                result.discard(SECTION)
-        elif isinstance(op, ebpf.CallOp) and (helper := HELPERS.get(op.helper.data)) is not None:
-            if helper.name in _TAKES:
-                result.add(_TAKES[helper.name])
-            elif helper.name in _GIVES:
-                result.discard(_GIVES[helper.name])
-            elif helper.name == "xdp_adjust_meta":
-                result.add(METADATA)
-            elif helper.acquires:
-                result.add(REFERENCE)
-            elif any(arg.releases for arg in helper.args):
-                result.discard(REFERENCE)
+        for inner in accesses.runs(op):
+            taken: set[str] = set()
+            _step(inner, taken)
+            result |= taken - {LOCK}  # which no function holds when it returns
+        _step(op, result)
     return result
+
+
+def _step(op: Operation, held: set[str]) -> None:
+    """What holds after an operation, calls of the program's own functions aside."""
+    if isinstance(op, maps.RedirectOp):
+        held.add(REDIRECT)
+    elif isinstance(op, packet.AdjustMetaOp):
+        held.add(METADATA)
+    elif isinstance(op, ebpf.CallKfuncOp) and op.callee is not None:
+        name = op.callee.root_reference.data
+        if name.startswith(_KFUNC_TAKES):
+            held.add(SECTION)
+        elif name.startswith(_KFUNC_GIVES):
+            held.discard(SECTION)
+    elif isinstance(op, ebpf.CallOp) and (helper := HELPERS.get(op.helper.data)) is not None:
+        if helper.name in _TAKES:
+            held.add(_TAKES[helper.name])
+        elif helper.name in _GIVES:
+            held.discard(_GIVES[helper.name])
+        elif helper.acquires:
+            held.add(REFERENCE)
+        elif any(arg.releases for arg in helper.args):
+            held.discard(REFERENCE)
