@@ -20,7 +20,7 @@ class DecomposePass(ModulePass):
     possible), `cpu` or `latency` (the sum of what all do). What a target cannot run goes on to the next; code may be in
     several parts. `cut-at` names places where the first target has to hand over: source lines, or blocks as they are
     numbered in the printed function (`bb12`). `on-failure` is the verdict (`aborted`, `drop`, `pass`) for a packet that
-    cannot be handed over.
+    cannot be handed over. `program` names the one to place where there are several; the others then stay as they are.
 
     The functions move into a `placement.part` for each target; `placement.edge` says what a handoff carries. Fails
     where no placement exists, with the reasons.
@@ -31,12 +31,14 @@ class DecomposePass(ModulePass):
     objective: str = "throughput"
     cut_at: tuple[str | int, ...] = ()
     on_failure: str = "aborted"
+    program: str | None = None
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         from fsir.placement.place import Options, place
         from fsir.placement.targets import TargetError
 
         try:
-            place(op, Options(self.targets, self.objective, tuple(map(str, self.cut_at)), self.on_failure))
+            cuts = tuple(map(str, self.cut_at))
+            place(op, Options(self.targets, self.objective, cuts, self.on_failure, self.program))
         except TargetError as error:
             fail(op, str(error))

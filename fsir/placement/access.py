@@ -75,6 +75,12 @@ class MapAccesses:
         """The accesses of all blocks of a function."""
         return [access for block in func.body.blocks for access in self.of_block(block)]
 
+    def of_programs(self, without: Iterable[FuncOp] = ()) -> list[Access]:
+        """The accesses of all programs but some."""
+        left_out = set(without)
+        programs = [f for f in self._funcs.values() if f.type_name is not None and f not in left_out and not f.is_raw()]
+        return [access for func in programs for access in self.of_function(func)]
+
     def is_array(self, name: str) -> bool:
         """Whether a map's keys are always there."""
         declaration = self.declarations.get(name)

@@ -9,7 +9,7 @@ explored, the cheapest first. The first solution without conflicts is the best o
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -24,7 +24,7 @@ from fsir.placement.feasible import Reason, Rules
 from fsir.placement.graph import FlowGraph
 from fsir.placement.sharing import conflict
 from fsir.placement.stopping import INF, Graph, Node, Plan, solve, spread
-from fsir.placement.targets import Target
+from fsir.placement.targets import Target, load
 
 OBJECTIVES = ("throughput", "cpu", "latency")
 _SEARCH_LIMIT = 500
@@ -113,9 +113,23 @@ class Decision:
 class Chooser:
     """Places the programs of a module on targets."""
 
-    def __init__(self, targets: Sequence[Target], rules: Rules, costs: Costs, accesses: MapAccesses, objective: str):
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        rules: Rules,
+        costs: Costs,
+        accesses: MapAccesses,
+        objective: str,
+        staying: Sequence[FuncOp] = (),
+    ):
+        """`staying` are programs of the kernel that are not placed; they touch maps, too."""
         self.targets, self.rules, self.costs, self.accesses = list(targets), rules, costs, accesses
         self.objective = objective
+        kernel = kernel_of(self.targets)
+        self._staying: Touches = {}
+        for func in staying:
+            for name, kind, _ in accesses.of_function(func):
+                self._staying.setdefault(name, set()).add((kernel, kind))
 
     def examine(self, func: FuncOp, crossings: Crossings, must_cut: frozenset[Block] = frozenset()) -> Program:
         """Cost and feasibility of each piece of a program on each target."""
@@ -266,7 +280,7 @@ class Chooser:
 
     def touched(self, placed: Sequence[Placed]) -> Touches:
         """Who touches which map how."""
-        touches: Touches = {}
+        touches: Touches = {name: set(accesses) for name, accesses in self._staying.items()}
         for each in placed:
             for t, target in enumerate(self.targets):
                 for number in each.runs(t):
@@ -323,6 +337,6 @@ class Chooser:
         return "there is no placement: " + "; ".join(dict.fromkeys(lines) or ["no cut satisfies all constraints"])
 
 
-def busiest(decision: Decision, placed: Placed) -> Mapping[str, float]:
-    """Nanoseconds per packet by target."""
-    return {target.name: placed.plan.loads[t] for t, target in enumerate(decision.targets)}
+def kernel_of(among: Sequence[Target]) -> Target:
+    """Where programs of the kernel run that are not placed."""
+    return next((target for target in among if target.kind == "xdp"), None) or load("xdp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ from fsir.placement.prepare import copy_joins, separate_verdicts, split_where
 from fsir.placement.symbols import LEVELS
 from fsir.placement.targets import Target, load_all
 
+_INNER = re.compile(r"xdp(\.frags)?[/_](devmap|cpumap)")
+"""Sections of programs that run on packets which the kernel has redirected already."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -35,13 +39,14 @@ class Options:
     objective: str = "throughput"
     cut_at: tuple[str, ...] = ()
     on_failure: str = "aborted"
+    program: str | None = None
 
 
 def place(module: ModuleOp, options: Options) -> Decision:
     """Place the XDP programs of a module. Raises FailedAt where there is no placement, TargetError for targets."""
     targets = load_all(options.targets)
     _check(module, options)
-    programs = _programs(module)
+    programs = _programs(module, options, targets)
     functions = {op.symbol: op for op in module.body.block.ops if isinstance(op, FuncOp)}
     wanted = {func: _blocks_at(func, options.cut_at) for func in programs}
     if options.cut_at and not any(wanted.values()):
@@ -55,7 +60,8 @@ def place(module: ModuleOp, options: Options) -> Decision:
     accesses = MapAccesses(module, functions.values())
     rules = Rules(module, accesses, functions)
     costs = Costs(accesses.declarations, functions)
-    chooser = Chooser(targets, rules, costs, accesses, options.objective)
+    staying = [f for f in functions.values() if f.type_name is not None and f not in programs and not f.is_raw()]
+    chooser = Chooser(targets, rules, costs, accesses, options.objective, staying)
     effects = EffectTable(module)
     examined = [
         _examine(func, chooser, Crossings(FlowGraph(func, accesses.declarations), accesses, effects), wanted[func])
@@ -76,10 +82,21 @@ def _check(module: ModuleOp, options: Options) -> None:
         fail(module, f"on-failure={options.on_failure}: there are aborted, drop, pass")
 
 
-def _programs(module: ModuleOp) -> list[FuncOp]:
-    found = [op for op in module.body.block.ops if isinstance(op, FuncOp) and op.type_name == "xdp"]
+def _programs(module: ModuleOp, options: Options, targets: list[Target]) -> list[FuncOp]:
+    found = [
+        op
+        for op in module.body.block.ops
+        if isinstance(op, FuncOp) and op.type_name == "xdp" and not _INNER.match(op.section.data)
+    ]
     if not found:
-        fail(module, "there is no XDP program to place (other types stay in the kernel)")
+        fail(module, "there is no XDP program to place (others, and those of device and CPU maps, stay in the kernel)")
+    names = ", ".join(func.symbol for func in found)
+    if options.program is not None:
+        found = [func for func in found if func.symbol == options.program]
+        if not found:
+            fail(module, f"program={options.program}: there is no such XDP program; there are: {names}")
+    elif len(found) > 1 and targets[0].kind == "p4":
+        fail(module, f"a NIC runs one program, and there are {names}; choose one with program=NAME")
     for func in found:
         if func.is_raw() or func.is_allocated():
             fail(func, f"'{func.symbol}' is machine code; run the pass raise before decompose")

@@ -48,10 +48,14 @@ def share_maps(module: ModuleOp) -> None:
 
 
 def touched(module: ModuleOp, parts: list[PartOp]) -> Touches:
-    """The maps that the parts touch, those whose keys are only looked up included."""
+    """The maps that the parts touch, those whose keys are only looked up included. Programs that are in no part run in
+    the kernel, beside the part there."""
     touches: Touches = {}
+    outside = [op for op in module.body.block.ops if isinstance(op, FuncOp) and not op.is_raw()]
     for part in parts:
         funcs = [op for op in part.body.block.ops if isinstance(op, FuncOp)]
+        if load(part.target.data).kind == "xdp":
+            funcs += outside
         accesses = MapAccesses(module, funcs)
         for func in funcs:
             for block in func.body.blocks:

@@ -370,3 +370,38 @@ def test_options_are_checked(option: str) -> None:
         placed(TAGGED, f"{{{option}}}")
     assert isinstance(failure.value.__cause__, FailedAt)
     assert WRONG_OPTIONS[option] in str(failure.value.__cause__)
+
+
+TWO_PROGRAMS = """
+struct { __uint(type, 1); __uint(max_entries, 4); __type(key, u32); __type(value, u64); } table SEC(".maps");
+extern int regex_match(u32 x);
+SEC("xdp") int first(struct xdp_md *ctx) {
+    u32 key = ctx->queue; u64 value = 1;
+    if (regex_match(key)) ((long (*)(void *, void *, void *, u64))2)(&table, &key, &value, 0);
+    return 2;
+}
+SEC("xdp") int second(struct xdp_md *ctx) {
+    u32 key = ctx->queue; u64 *value = lookup(&table, &key);
+    if (value) __sync_fetch_and_add(value, 1);
+    return 2;
+}
+"""
+
+
+def test_programs_that_are_not_placed_touch_maps_too() -> None:
+    """The one that stays in the kernel counts in elements which the other, in user space, would replace."""
+    with pytest.raises(PassFailure) as failure:
+        placed(TWO_PROGRAMS, "{program=first}")
+    assert "elements of map 'table' are replaced from user space while the kernel changes" in str(
+        failure.value.__cause__
+    )
+
+
+def test_a_nic_runs_one_program() -> None:
+    with pytest.raises(PassFailure) as failure:
+        placed(TWO_PROGRAMS, "{targets=p4-v1model,xdp}")
+    assert "a NIC runs one program, and there are first, second; choose one with program=NAME" in str(
+        failure.value.__cause__
+    )
+    module = placed(TWO_PROGRAMS, "{targets=p4-v1model,xdp program=second}")
+    assert [op.symbol for op in module.body.block.ops if isinstance(op, FuncOp)] == ["first"]
