@@ -2,13 +2,14 @@
 
 What lies below is free for spills and for objects that passes add. The answer is an upper bound in bytes, 512 (the
 whole frame) where addresses cannot be followed. An address of the frame is followed through arithmetic, block
-arguments, local calls, and memory: once one has been stored, every 64-bit load may give it back. Objects extend upwards
+arguments, local calls, and memory: what was stored at a known place comes back from there only. Objects extend upwards
 from their address, as helpers take them; negative offsets and subtractions count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from xdsl.dialects.builtin import DictionaryAttr, IntAttr
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
@@ -21,6 +22,7 @@ from fsir.dialects.ebpf import (
     AtomicFetchOp,
     AtomicOp,
     CallLocalOp,
+    CallOp,
     CallxOp,
     CastOp,
     CmpxchgOp,
@@ -32,6 +34,7 @@ from fsir.dialects.ebpf import (
     StOp,
     StxOp,
 )
+from fsir.interp.helpers import HELPERS, SIZE_KINDS, ArgKind
 
 FRAME_SIZE = 512
 _ACCESSES = (LdxOp, StxOp, StOp, AtomicOp, AtomicFetchOp, CmpxchgOp)
@@ -39,24 +42,88 @@ _ACCESSES = (LdxOp, StxOp, StOp, AtomicOp, AtomicFetchOp, CmpxchgOp)
 
 def frame_depth(func: FuncOp) -> int:
     """Bytes below the frame pointer that `func` may access, 0 to 512. The function may be virtual or allocated."""
-    seeds: dict[SSAValue, int] = {op.res: 0 for block in func.body.blocks for op in block.ops if isinstance(op, FpOp)}
-    return -_lowest(func, seeds, {func.symbol}) if seeds else 0
+    seeds: dict[SSAValue, _Place] = {
+        op.res: _Place(0, True) for block in func.body.blocks for op in block.ops if isinstance(op, FpOp)
+    }
+    return -_Reach(func, seeds, _Memory(), {func.symbol}).run() if seeds else 0
 
 
-def _lowest(func: FuncOp, seeds: Mapping[SSAValue, int], active: set[str]) -> int:
-    """The lowest offset from the frame pointer that is reached when the values in `seeds` are at the given offsets."""
-    return _Reach(func, seeds, active).run()
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An address: at least `offset` bytes from the frame pointer; just there if `exact`."""
+
+    offset: int
+    exact: bool
+
+    def moved(self, by: int) -> _Place:
+        return _Place(max(self.offset + by, -FRAME_SIZE), self.exact)
+
+    def anywhere_above(self) -> _Place:
+        return _Place(self.offset, False)
+
+
+_ANYWHERE = _Place(-FRAME_SIZE, False)
+
+
+def _join(a: _Place | None, b: _Place | None) -> _Place | None:
+    if a is None or b is None or a == b:
+        return b if a is None else a
+    return _Place(min(a.offset, b.offset), False)
+
+
+@dataclass
+class _Memory:
+    """The addresses that were stored: at known offsets of the frame, at unknown ones, and outside of it (where that is
+    another frame; from elsewhere no program can use an address that it reads back)."""
+
+    slots: dict[int, _Place] = field(default_factory=dict)
+    somewhere: _Place | None = None
+    outside: _Place | None = None
+
+    def put(self, base: _Place | None, offset: int | None, value: _Place) -> bool:
+        """Note a store; whether that is new."""
+        if base is None:
+            before, self.outside = self.outside, _join(self.outside, value)
+            return before != self.outside
+        if not base.exact or offset is None:
+            before, self.somewhere = self.somewhere, _join(self.somewhere, value)
+            return before != self.somewhere
+        slot = base.offset + offset
+        before = self.slots.get(slot)
+        joined = _join(before, value)
+        assert joined is not None
+        self.slots[slot] = joined
+        return before != joined
+
+    @property
+    def lowest(self) -> int:
+        """The lowest of the stored addresses."""
+        found = (*self.slots.values(), self.somewhere, self.outside)
+        return min((place.offset for place in found if place is not None), default=0)
+
+    def get(self, base: _Place | None, offset: int | None) -> _Place | None:
+        """What a load of 64 bits may give. (The base may also be no address of the frame after all.)"""
+        if base is None:
+            return self.outside
+        found = _join(self.somewhere, self.outside)
+        if base.exact and offset is not None:
+            return _join(found, self.slots.get(base.offset + offset))
+        for place in self.slots.values():
+            found = _join(found, place)
+        return found
 
 
 class _Reach:
-    def __init__(self, func: FuncOp, seeds: Mapping[SSAValue, int], active: set[str]) -> None:
-        self.func, self.active = func, active
-        self.at: dict[SSAValue, int] = dict(seeds)
-        self.stored: int | None = None
-        self.lowest = min(seeds.values(), default=0)
+    """Follows addresses of one frame through a function, whose own it is or to which they are passed."""
+
+    def __init__(self, func: FuncOp, seeds: Mapping[SSAValue, _Place], memory: _Memory, active: set[str]) -> None:
+        self.func, self.active, self.memory = func, active, memory
+        self.at: dict[SSAValue, _Place] = dict(seeds)
+        self.lowest = 0
         self.changed = True
 
     def run(self) -> int:
+        """The lowest offset from the frame pointer that is accessed or passed on."""
         while self.changed:
             self.changed = False
             for block in self.func.body.blocks:
@@ -67,14 +134,13 @@ class _Reach:
                     return -FRAME_SIZE
         return self.lowest
 
-    def reach(self, value: SSAValue, offset: int) -> None:
-        """`value` may be an address `offset` bytes from the frame pointer."""
-        offset = max(offset, -FRAME_SIZE)
+    def reach(self, value: SSAValue, place: _Place) -> None:
+        """`value` may be this address."""
         known = self.at.get(value)
-        if known is None or offset < known:
-            self.at[value] = offset
+        joined = _join(known, place)
+        if joined is not None and joined != known:
+            self.at[value] = joined
             self.changed = True
-        self.touch(offset)
 
     def touch(self, offset: int) -> None:
         self.lowest = max(min(self.lowest, offset), -FRAME_SIZE)
@@ -86,75 +152,100 @@ class _Reach:
                     self.reach(arg, self.at[value])
 
     def visit(self, op: Operation) -> None:
-        if isinstance(op, LdxOp) and op.row.width == 64 and self.stored is not None:
-            self.reach(op.res, self.stored)
         known = [self.at.get(value) for value in op.operands]
-        if all(offset is None for offset in known) or op.successors:
+        if isinstance(op, LdxOp) and op.row.width == 64:
+            found = self.memory.get(known[0], None if "core" in op.properties else op.off.data)
+            if found is not None:
+                self.reach(op.res, found)
+        if isinstance(op, CallOp) and _calls_back(op):
+            self.touch(self.memory.lowest)
+        places = [place for place in known if place is not None]
+        if not places or op.successors:
             return
         if "core" in op.properties:
             self.relocated(op, known)
         elif isinstance(op, _ACCESSES):
-            self.access(op, known)
+            self.access(op, known, op.int_prop("off"))
         elif isinstance(op, CastOp | MovRROp):
-            assert known[0] is not None
-            self.reach(op.results[0], known[0])
-        elif isinstance(op, AluRIOp) and op.row.op in ("add", "sub"):
-            imm = op.imm.data
-            assert known[0] is not None
-            self.reach(op.res, known[0] + (imm if op.row.op == "add" else -imm))
-        elif isinstance(op, AluRROp) and op.row.op == "add":
-            self.add_variable(op, known)
+            self.reach(op.results[0], places[0])
+        elif isinstance(op, AluRIOp):
+            by = {"add": op.imm.data, "sub": -op.imm.data}.get(op.row.op)
+            self.reach(op.res, _ANYWHERE if by is None else places[0].moved(by))
+        elif isinstance(op, AluRROp):
+            self.arithmetic(op, known)
         elif isinstance(op, CallLocalOp):
             self.call(op, known)
         elif isinstance(op, CallxOp):
             self.touch(-FRAME_SIZE)
-        elif isinstance(op, AluRIOp | AluRROp):
-            # Differences and masks of addresses: to be safe they count as addresses anywhere.
-            self.reach(op.results[0], -FRAME_SIZE)
+        elif isinstance(op, CallOp):
+            self.helper(op, known)
+        else:
+            self.touch(min(place.offset for place in places))
+            if op.name.startswith("arith."):
+                self.reach(op.results[0], _ANYWHERE)
 
-    def relocated(self, op: Operation, known: list[int | None]) -> None:
+    def relocated(self, op: Operation, known: list[_Place | None]) -> None:
         """An access or an addition whose offset the loader fills in: that of a field, and so not negative."""
         base = known[0]
         if isinstance(op, _ACCESSES) and _is_field_offset(op):
-            if base is not None:
-                self.touch(base)
-            self.pass_to_memory(known)
+            self.access(op, known, None)
         elif base is not None and isinstance(op, AluRIOp) and op.row.name == "addi" and _is_field_offset(op):
-            self.reach(op.res, base)
+            self.reach(op.res, base.anywhere_above())
         else:
             self.touch(-FRAME_SIZE)
 
-    def access(self, op: Operation, known: list[int | None]) -> None:
-        offset = op.properties["off"]
-        assert isinstance(offset, IntAttr)
-        if known[0] is not None:
-            self.touch(known[0] + offset.data)
-        self.pass_to_memory(known)
+    def access(self, op: Operation, known: list[_Place | None], offset: int | None) -> None:
+        """A load or store; `offset` None is one that is not negative."""
+        base = known[0]
+        if base is not None:
+            self.touch(base.offset + (offset or 0))
+        for value in known[1:]:
+            if value is not None:
+                self.changed |= self.memory.put(base, offset, value)
 
-    def pass_to_memory(self, known: list[int | None]) -> None:
-        """Note the addresses among the operands of a store."""
-        passed = [value for value in known[1:] if value is not None]
-        if passed and (self.stored is None or min(passed) < self.stored):
-            self.stored = min(passed)
-            self.changed = True
+    def arithmetic(self, op: AluRROp, known: list[_Place | None]) -> None:
+        """Sums with numbers that are not negative go up; a number less an address is none; the rest may be anywhere."""
+        base, other = known
+        if op.row.op == "sub" and base is None:
+            return
+        number = op.rhs if other is None else op.lhs
+        if op.row.op == "add" and (base is None or other is None) and _is_not_negative(number):
+            place = base or other
+            assert place is not None
+            self.reach(op.res, place.anywhere_above())
+        else:
+            self.reach(op.res, _ANYWHERE)
 
-    def add_variable(self, op: AluRROp, known: list[int | None]) -> None:
-        base = min(offset for offset in known if offset is not None)
-        others = [value for value, offset in zip(op.operands, known, strict=True) if offset is None]
-        safe = all(_is_not_negative(value) for value in others) and len(others) == 1
-        self.reach(op.res, base if safe else -FRAME_SIZE)
-
-    def call(self, op: CallLocalOp, known: list[int | None]) -> None:
+    def call(self, op: CallLocalOp, known: list[_Place | None]) -> None:
         module = op.get_toplevel_object()
         name = op.callee.root_reference.data
         callee = SymbolTable.lookup_symbol(module, op.callee) if isinstance(module, Operation) else None
         if not isinstance(callee, FuncOp) or name in self.active or len(known) > len(callee.entry.args):
             self.touch(-FRAME_SIZE)
             return
-        seeds: dict[SSAValue, int] = {
-            arg: offset for arg, offset in zip(callee.entry.args, known, strict=False) if offset is not None
+        seeds: dict[SSAValue, _Place] = {
+            arg: place for arg, place in zip(callee.entry.args, known, strict=False) if place is not None
         }
-        self.touch(_lowest(callee, seeds, self.active | {name}))
+        before = replace(self.memory, slots=dict(self.memory.slots))
+        self.touch(_Reach(callee, seeds, self.memory, self.active | {name}).run())
+        self.changed |= before != self.memory
+
+    def helper(self, op: CallOp, known: list[_Place | None]) -> None:
+        """A helper's arguments; what it takes for a number is no address to it."""
+        prototype = HELPERS.get(op.helper.data)
+        args = prototype.args if prototype is not None and len(prototype.args) == len(known) else ()
+        for index, place in enumerate(known):
+            if place is not None and not (args and args[index].kind in _NUMBERS):
+                self.touch(place.offset)
+
+
+def _calls_back(op: CallOp) -> bool:
+    """Whether a helper may run functions of the program, which see what memory holds."""
+    prototype = HELPERS.get(op.helper.data)
+    return prototype is None or prototype.calls_back
+
+
+_NUMBERS = frozenset({ArgKind.SCALAR, ArgKind.ALLOC_SIZE}) | SIZE_KINDS
 
 
 def _is_field_offset(op: Operation) -> bool:

@@ -13,7 +13,7 @@ CORE = '{{core = {{type = #builtin.int<1>, access = "0:1", kind = #builtin.int<{
 CASES = [
     ("nothing", "", 0),
     ("a store", "ebpf.st64 %fp[-16], 0 : reg", 16),
-    ("an object", "%a = ebpf.addi %fp, -40 : reg -> reg\n ebpf.st64 %a[8], 0 : reg", 40),
+    ("an object", "%a = ebpf.addi %fp, -40 : reg -> reg\n ebpf.st64 %a[8], 0 : reg", 32),
     ("below an object", "%a = ebpf.addi %fp, -40 : reg -> reg\n ebpf.st64 %a[-8], 0 : reg", 48),
     (
         "an address given to a helper",
@@ -34,6 +34,47 @@ CASES = [
         "%a = ebpf.addi %fp, -24 : reg -> reg\n ebpf.stx64 %fp[-8], %a : reg, reg\n"
         "%b = ebpf.ldx64 %fp[-8] : reg -> reg\n ebpf.st8 %b[-10], 0 : reg",
         34,
+    ),
+    (
+        "a number next to an address in memory",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n ebpf.stx64 %fp[-8], %a : reg, reg\n"
+        "ebpf.stx64 %fp[-16], %x : reg, reg\n %n = ebpf.ldx64 %fp[-16] : reg -> reg\n"
+        "%b = ebpf.sub %a, %n : reg, reg -> reg\n %c = ebpf.sub %n, %a : reg, reg -> reg\n"
+        "ebpf.st8 %n[-300], 0 : reg",
+        16,
+    ),
+    (
+        "an address from an unknown place in memory",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n ebpf.stx64 %fp[-8], %a : reg, reg\n"
+        "%i = ebpf.andi %x, 8 : reg -> reg\n %d = ebpf.addi %fp, -16 : reg -> reg\n"
+        "%p = ebpf.add %d, %i : reg, reg -> reg\n %b = ebpf.ldx64 %p[0] : reg -> reg\n"
+        "ebpf.st8 %b[-20], 0 : reg",
+        44,
+    ),
+    (
+        "an address that a callee puts into memory",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n %r = ebpf.call_local @h(%a) : reg -> reg\n"
+        "%b = ebpf.ldx64 %fp[-16] : reg -> reg\n ebpf.st8 %b[-20], 0 : reg",
+        44,
+    ),
+    (
+        "a callee that reads an address from memory",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n ebpf.stx64 %fp[-24], %a : reg, reg\n"
+        "%r = ebpf.call_local @i(%a) : reg -> reg",
+        54,
+    ),
+    (
+        "a number given to a helper",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n %n = ebpf.sub %a, %x : reg, reg -> reg\n"
+        "%r = ebpf.call 26(%x, %n, %a, %x) : reg, reg, reg, reg -> reg",
+        24,
+    ),
+    (
+        "a callback that gets an address from memory",
+        "%a = ebpf.addi %fp, -40 : reg -> reg\n %b = ebpf.addi %a, -24 : reg -> reg\n"
+        "ebpf.stx64 %fp[-8], %b : reg, reg\n %c = ebpf.addi %fp, -8 : reg -> reg\n"
+        "%r = ebpf.call 181(%x, %x, %c, %x) : reg, reg, reg, reg -> reg",
+        64,
     ),
     (
         "an address that moves down in a loop",
@@ -67,6 +108,17 @@ def test_depth(name: str, body: str, depth: int) -> None:
           ebpf.st64 %p[-8], 0 : reg
           %r = ebpf.movi 0 -> reg
           ebpf.exit(%r) : reg
+        }}
+        ebpf.func @h section ".text" {{
+        ^bb0(%p : !ebpf.reg):
+          ebpf.stx64 %p[8], %p : reg, reg
+          ebpf.exit(%p) : reg
+        }}
+        ebpf.func @i section ".text" {{
+        ^bb0(%p : !ebpf.reg):
+          %q = ebpf.ldx64 %p[0] : reg -> reg
+          ebpf.st8 %q[-30], 0 : reg
+          ebpf.exit(%q) : reg
         }}
         """
     )
