@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 
 from xdsl.dialects.builtin import ModuleOp
@@ -110,7 +111,7 @@ class PipelineCheck:
                 difference = self.in_kernel(result, subject, item, original, elf, target, type_, maps, number)
                 compared += difference is None
             if difference in (None, _NOTHING) and not incomparable(original, target.name):
-                difference = self.interpreted(original, module, target, type_, maps, number)
+                difference = self.interpreted(result, subject, original, module, target, type_, maps, number)
                 compared += difference is None
             if difference is not None and difference != _NOTHING:
                 result.add(FAIL, subject, difference[0], f"state {number}: {difference[1]}")
@@ -151,7 +152,15 @@ class PipelineCheck:
         return f"kernel: {difference[0]}", difference[1]
 
     def interpreted(
-        self, original: ModuleOp, module: ModuleOp, target: Target, type_: str, maps: Contents, number: int
+        self,
+        result: Findings,
+        subject: str,
+        original: ModuleOp,
+        module: ModuleOp,
+        target: Target,
+        type_: str,
+        maps: Contents,
+        number: int,
     ) -> tuple[str, str] | None:
         """Where original and result differ in the interpreter; None if nowhere."""
         frames = packets(COUNT, seed=number)
@@ -165,8 +174,12 @@ class PipelineCheck:
             found = run_interpreted(module, target, type_, maps, frames, map_sizes=sizes(original), poison=True)
         except (ExecutionError, MapError, SelectionError) as error:
             return f"interpreter on the result: {error}"[:200], ""
-        difference = _difference(expected, found, original, frames)
-        return (f"interpreter: {difference[0]}", difference[1]) if difference else None
+        if difference := _difference(expected, found, original, frames):
+            return f"interpreter: {difference[0]}", difference[1]
+        result.count("packets in the interpreter", len(frames))
+        if all(func.is_allocated() for func in functions(module)):
+            _speed(result, subject, expected, found)
+        return None
 
 
 _NOTHING = ("", "")
@@ -190,6 +203,19 @@ def _difference(expected: Trace, found: Trace, module: ModuleOp, frames: list[by
     return f"{difference.what.split(' from ')[0]} differ", f"{str(difference)[:400]} {packet}"
 
 
+def _speed(result: Findings, subject: str, expected: Trace, found: Trace) -> None:
+    """Executed instructions before and after, packet by packet."""
+    counts = [(a.instructions or 0, b.instructions or 0) for a, b in zip(expected.results, found.results, strict=True)]
+    slower = [(before, after) for before, after in counts if after > before]
+    result.count("executed before", sum(before for before, _ in counts))
+    result.count("executed after", sum(after for _, after in counts))
+    if slower:
+        worst = max(slower, key=lambda pair: pair[1] - pair[0])
+        details = f"{len(slower)} of {len(counts)}; at worst {worst[0]} -> {worst[1]}"
+        result.count("programs with packets that take more instructions")
+        result.add(NOTE, subject, "packets take more instructions", details)
+
+
 def _sizes(result: Findings, item: Item, original: ModuleOp, module: ModuleOp) -> None:
     """Lengths before and after, and functions that keep their code."""
     before = {func.symbol: instruction_count(func) for func in functions(original)}
@@ -204,7 +230,8 @@ def _sizes(result: Findings, item: Item, original: ModuleOp, module: ModuleOp) -
         result.count("logs of functions", math.log(after / before[func.symbol]))
         if func.keep is not None:
             result.count("fallbacks")
-            result.add(FAIL, f"{item.name} {func.symbol}", f"keeps its code: {func.keep.data}")
+            reason = re.sub(r"\d+", "N", func.keep.data.replace(f"function {func.symbol}", "the function"))
+            result.add(FAIL, f"{item.name} {func.symbol}", f"keeps its code: {reason}", func.keep.data)
         elif after > before[func.symbol]:
             result.count("longer functions")
             result.add(FAIL, f"{item.name} {func.symbol}", "is longer", f"{before[func.symbol]} -> {after}")
