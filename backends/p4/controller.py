@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fsir.backends.p4.interp import Exact, KeyMatch, Lpm, Switch
+from fsir.backends.p4.interp import ControlPlaneError, Exact, KeyMatch, Lpm, Switch
 from fsir.backends.p4.mirror import Contents, Control, MapAddition, Match, defaults, mirror_entries, read_back
 
 
@@ -45,7 +45,11 @@ class Controller:
         return found
 
     def _cells(self, name: str, kind: str) -> Sequence[tuple[int, int] | int]:
-        return self.switch.register(name) if kind == "register" else self.switch.counters[name]
+        if kind == "register":
+            return self.switch.register(name)
+        if name not in self.switch.counters:
+            raise ControlPlaneError(f"there is no counter {name}")
+        return self.switch.counters[name]
 
 
 def _match(match: Match) -> KeyMatch:

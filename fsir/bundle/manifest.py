@@ -50,7 +50,7 @@ def manifest(module: ModuleOp, artifacts: dict[str, list[str]], extra: dict[str,
 
 def to_json(data: dict[str, Any]) -> bytes:
     """A manifest as the file's bytes."""
-    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _order(edges: list[EdgeOp]) -> str:

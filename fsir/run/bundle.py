@@ -8,17 +8,24 @@ maps, that of the kernel's part.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 from xdsl.dialects.builtin import ModuleOp
 
+from fsir.analysis.verify import verify_module
 from fsir.backends.af_xdp.inprocess import CompilerError, Library, Process
 from fsir.backends.p4.controller import Controller
 from fsir.backends.p4.interp import Switch, load
-from fsir.backends.p4.mirror import MapAddition, add_to
+from fsir.backends.p4.interp.errors import ControlPlaneError, P4Error, P4RuntimeError
+from fsir.backends.p4.mirror import MapAddition, MirrorError, add_to
 from fsir.bundle.emit import emit
 from fsir.bundle.read import Bundle, BundleError, bundle_of, read_bundle
 from fsir.dialects.map import DeclOp
 from fsir.driver.context import make_context
 from fsir.driver.errors import UsageError
+from fsir.driver.inputs import Source
 from fsir.driver.targets import EmitOptions
 from fsir.interp.engine import InterpProgram, version_code
 from fsir.interp.machine import Redirect
@@ -28,6 +35,7 @@ from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
 from fsir.object.importer import import_object
 from fsir.run.engines import Settings, Subject
+from fsir.run.errors import RunError
 
 XDP_DROP, XDP_TX, XDP_REDIRECT = 1, 3, 4
 SOCKET = 1
@@ -44,7 +52,7 @@ class BundleEngine:
         placed = placed_module(self._bundle)
         module = placed
         if kernel is not None:
-            module = import_object(self._bundle.artifact(kernel), kernel["artifact"])
+            module = import_object(self._bundle.artifact(kernel), self._bundle.shown(kernel["artifact"]))
         names = {op.sym_name.data for op in placed.walk() if isinstance(op, DeclOp)}
         self.added_maps = frozenset(
             op.sym_name.data for op in module.walk() if isinstance(op, DeclOp) and op.sym_name.data not in names
@@ -93,9 +101,13 @@ class BundleEngine:
         part = self._bundle.part("nic")
         if part is None:
             return None, None
-        switch = Switch(load(self._bundle.artifact(part).decode(), part["artifact"]))
-        controller = Controller(switch, part["control_plane"], self._ports())
-        controller.mirror(self._kernel.dump_maps())
+        name = self._bundle.shown(part["artifact"])
+        if "control_plane" not in part:
+            raise UsageError("manifest.json is damaged: the NIC's part has no control_plane; make the bundle again")
+        with _explained(part):
+            switch = Switch(load(Source(name, "p4", self._bundle.artifact(part)).text(), name))
+            controller = Controller(switch, part["control_plane"], self._ports())
+            controller.mirror(self._kernel.dump_maps())
         return switch, controller
 
     def _ports(self) -> dict[int, int]:
@@ -129,7 +141,8 @@ class BundleEngine:
         assert part is not None and self._switch is not None
         port = self._ports().get(self.settings.ifindex, self.settings.ifindex)
         parts = ((part["name"], 0),)
-        outputs = self._switch.process(frame, port, clock_ns)
+        with _explained(part):
+            outputs = self._switch.process(frame, port, clock_ns)
         if not outputs:
             return PacketResult(index, XDP_DROP, frame, hook=self.hook, parts=parts, bytes_known=False)
         (output,) = outputs
@@ -180,12 +193,26 @@ class BundleEngine:
     def dump_maps(self) -> Contents:
         contents: Contents = self._kernel.dump_maps()
         if self._controller is not None:
-            self._additions += self._controller.collect()
-            contents = add_to(contents, self._controller.control, self._additions, self.settings.cpu)
+            part = self._bundle.part("nic")
+            assert part is not None
+            with _explained(part):
+                self._additions += self._controller.collect()
+                contents = add_to(contents, self._controller.control, self._additions, self.settings.cpu)
         return contents
 
     def close(self) -> None:
         self._kernel.close()
+
+
+@contextmanager
+def _explained(part: Mapping[str, Any]) -> Iterator[None]:
+    """Make errors of the NIC's program and its control plane those of the run."""
+    try:
+        yield
+    except P4Error as error:
+        raise RunError(str(error)) from error
+    except (ControlPlaneError, MirrorError, P4RuntimeError) as error:
+        raise UsageError(f"{part['artifact']} and its control plane do not fit: {error}") from error
 
 
 def open_bundle(subject: Subject) -> Bundle:
@@ -200,8 +227,8 @@ def open_bundle(subject: Subject) -> Bundle:
 
 
 def placed_module(bundle: Bundle) -> ModuleOp:
-    """The placed IR of a bundle."""
-    from xdsl.parser import Parser
-
-    text = bundle.files[bundle.manifest["placement"]].decode()
-    return Parser(make_context(), text, bundle.manifest["placement"]).parse_module()
+    """The placed IR of a bundle, verified."""
+    name = bundle.manifest["placement"]
+    module = Source(bundle.shown(name), "mlir", bundle.files[name]).load(make_context())
+    verify_module(module)
+    return module
