@@ -58,7 +58,7 @@ def bundle_of(files: Mapping[str, bytes], directory: Path | None = None) -> Bund
         raise BundleError(f"{NAME} is damaged: {found}; make the bundle again")
     parts = manifest["parts"]
     wanted = [manifest["placement"], *(name for part in parts for name in (part["artifact"], *part["files"]))]
-    missing = [name for name in wanted if name not in files]
+    missing = [name for name in dict.fromkeys(wanted) if name not in files]
     if missing:
         raise BundleError(f"{', '.join(missing)} is missing, which {NAME} names; make the bundle again")
     return Bundle(files, manifest, directory)
