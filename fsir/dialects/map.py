@@ -39,9 +39,9 @@ from xdsl.irdl import (
 from xdsl.traits import Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
+from fsir.dialects._records import check_numbers, check_records
 from fsir.dialects.ebpf.base import EbpfOp
 from fsir.dialects.ebpf.types import WordType
-from fsir.dialects.records import check_numbers, check_records
 
 
 @irdl_attr_definition

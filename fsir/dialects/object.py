@@ -20,8 +20,8 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Dialect
 from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
 
+from fsir.dialects._records import check_hex, check_numbers, check_records
 from fsir.dialects.ebpf.base import EbpfOp
-from fsir.dialects.records import check_hex, check_numbers, check_records
 
 
 @irdl_op_definition

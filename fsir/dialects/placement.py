@@ -38,9 +38,9 @@ from xdsl.printer import Printer
 from xdsl.traits import IsTerminator, NoTerminator, SymbolOpInterface, SymbolTable
 from xdsl.utils.exceptions import VerifyException
 
+from fsir.dialects._records import check_numbers
 from fsir.dialects.ebpf.base import EbpfOp
 from fsir.dialects.packet import CtxType
-from fsir.dialects.records import check_numbers
 
 
 @irdl_op_definition

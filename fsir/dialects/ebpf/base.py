@@ -37,8 +37,8 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
 from fsir import isa
+from fsir.dialects._records import check_record
 from fsir.dialects.ebpf.types import check_words, parse_type, parse_types, print_type, print_types
-from fsir.dialects.records import check_record
 
 SEGMENTS = "operandSegmentSizes"
 

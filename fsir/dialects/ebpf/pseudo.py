@@ -21,8 +21,8 @@ from xdsl.irdl import (
 from xdsl.traits import IsTerminator, Pure
 
 from fsir import isa
+from fsir.dialects._records import check_hex, check_numbers
 from fsir.dialects.ebpf.base import BranchOp, EbpfOp, check_unused
-from fsir.dialects.records import check_hex, check_numbers
 
 
 @irdl_op_definition
