@@ -29,25 +29,30 @@ RULE_MODULES = (ops_scalar, ops_packet, ops_map)
 
 
 def emit(module: ModuleOp, options: EmitOptions | None = None) -> str:
-    """The P4 program of the part that is placed on a P4 target. Raises FailedAt where there is none, or it does not
-    fit: placement asks `capabilities.why_not`, so that happens to modules made by hand only."""
-    return compile_part(module).text()
+    """The P4 program of the part that is placed on a P4 target; of several programs there, the one that the target's
+    option `program` names. Raises FailedAt where there is none, or it does not fit: placement asks
+    `capabilities.why_not`, so that happens to modules made by hand only."""
+    chosen = options.parameters.get("program", ()) if options is not None else ()
+    return compile_part(module, str(chosen[0]) if chosen else None).text()
 
 
-def control_plane(module: ModuleOp) -> dict[str, Any]:
-    """The control plane of `emit(module)` as plain data, for the manifest; see docs/p4.md."""
-    program = compile_part(module)
-    return describe(program)
+def control_plane(module: ModuleOp, program: str | None = None) -> dict[str, Any]:
+    """The control plane of what `emit` writes as plain data, for the manifest; see docs/p4.md."""
+    return describe(compile_part(module, program))
 
 
-def compile_part(module: ModuleOp) -> Program:
-    """The program of the module's P4 part."""
+def compile_part(module: ModuleOp, name: str | None = None) -> Program:
+    """The P4 program of the module's part on P4, of the function of this name if there are several."""
     part = nic_part(module)
-    functions = [op for block in part.body.blocks for op in block.ops if isinstance(op, FuncOp)]
-    if len(functions) != 1:
-        have = ", ".join(func.symbol for func in functions) or "none"
-        fail(part, f"a part on P4 is one function, and @{part.sym_name.data} has {have}; inline subprograms first")
-    func = prepared(functions[0], P4Context(module).maps)
+    functions = {op.symbol: op for block in part.body.blocks for op in block.ops if isinstance(op, FuncOp)}
+    have = ", ".join(functions) or "none"
+    if name is not None and name not in functions:
+        fail(part, f"there is no function '{name}' on P4; @{part.sym_name.data} has: {have}")
+    if name is None and len(functions) != 1:
+        hint = "choose one with -t 'p4{program=NAME}'" if functions else "place one there"
+        fail(part, f"a NIC runs one program, and @{part.sym_name.data} has {len(functions)} ({have}); {hint}")
+    original = functions[name if name is not None else next(iter(functions))]
+    func = prepared(original, P4Context(module).maps)
     context = P4Context(module, func)
     names = ops_packet.edge_names(op for op in module.body.block.ops if isinstance(op, EdgeOp))
     survey = Evaluation(func, context, Plan(flat_layout(context.max_parsed)), names)
@@ -61,7 +66,7 @@ def compile_part(module: ModuleOp) -> Program:
     result.run()
     file = module.attributes.get("object.file")
     origin = f" of {file.data}" if isinstance(file, StringAttr) else ""
-    title = f"{functions[0].symbol}{origin}: the part placed on {part.target.data}"
+    title = f"{original.symbol}{origin}: the part placed on {part.target.data}"
     return Program(result, Counting(result), title)
 
 

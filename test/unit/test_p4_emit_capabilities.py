@@ -10,6 +10,7 @@ from fsir.backends.p4.emit import emit
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import FailedAt
 from fsir.driver.inputs import parse_text
+from fsir.driver.targets import EmitOptions
 
 MAPS = """
   map.decl @hash "hash" key 4 value 8 entries 16 flags 0
@@ -178,13 +179,25 @@ def test_what_maps_are_used_for() -> None:
     [
         ('placement.part @nic on "xdp" {}', "one part must be placed on a P4 target .there is: @nic on xdp"),
         ("", "one part must be placed on a P4 target .there is: none"),
-        ('placement.part @nic on "p4-v1model" {}', "a part on P4 is one function, and @nic has none"),
+        ('placement.part @nic on "p4-v1model" {}', "a NIC runs one program, and @nic has 0 .none.; place one there"),
     ],
 )
 def test_modules_without_a_program_for_the_nic(parts: str, message: str) -> None:
     module = parse_text(make_context(), f"builtin.module {{ {parts} }}", "placed.mlir")
     with pytest.raises(FailedAt, match=message):
         emit(module)
+
+
+def test_one_of_several_programs() -> None:
+    function = 'ebpf.func @{} section "xdp" attributes {{prog_type = "xdp"}} {{\n^bb0:\n{}\n}}\n'
+    verdict = "%v = arith.constant {} : i64\npacket.verdict %v : i64"
+    text = "".join(function.format(name, verdict.format(number)) for name, number in (("first", 1), ("second", 3)))
+    module = parse_text(make_context(), f'builtin.module {{ placement.part @nic on "p4-v1model" {{ {text} }} }}', "m")
+    with pytest.raises(FailedAt, match=r"@nic has 2 .first, second.; choose one with -t 'p4.program=NAME.'"):
+        emit(module)
+    assert "sm.egress_spec = sm.ingress_port" in emit(module, EmitOptions(parameters={"program": ("second",)}))
+    with pytest.raises(FailedAt, match="there is no function 'third' on P4; @nic has: first, second"):
+        emit(module, EmitOptions(parameters={"program": ("third",)}))
 
 
 def test_only_xdp_programs() -> None:

@@ -247,6 +247,40 @@ def test_counters(kind: str, adds: list[tuple[str, int, str]], objects: list[str
     assert merged["m"] == program.dump_maps()["m"]
 
 
+TWO_PLACES = """
+  cf.cond_br %there, ^first, ^second
+^first:
+  map.atomic "add" %value[0], {first} : !map.value<@m>, i64
+  map.atomic "add" %{other}[8], %bytes : !map.value<@m>, i64
+  cf.br ^second
+^second:
+  map.atomic "add" %value[0], {second} : !map.value<@m>, i64
+  {more}
+  packet.verdict %tx : i64
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "other", "more", "objects"),
+    [
+        ("%one", "%bytes", "value", "", ["sum", "bytes"]),
+        ("%one", "%one", "value", "", ["packets", "bytes"]),
+        ("%one", "%one", "value2", 'map.atomic "add" %value2[8], %bytes : !map.value<@m>, i64', ["packets", "bytes"]),
+        ("%one", "%one", "value", 'map.atomic "add" %value[8], %bytes : !map.value<@m>, i64', ["bytes packets"]),
+    ],
+)
+def test_what_is_counted_together(first: str, second: str, other: str, more: str, objects: list[str]) -> None:
+    """One counter counts packets and bytes only where the program adds to both, of the same element, everywhere."""
+    declarations = 'map.decl @m "array" key 4 value 16 entries 256 flags 0'
+    body = LENGTH + "%i2 = arith.constant 3 : i32\n%value2 = map.lookup @m(%i2) : i32 -> !map.value<@m>"
+    body += TWO_PLACES.format(first=first, second=second, other=other, more=more)
+    nic, program = pair(body, declarations, {})
+    check(nic, program, [FRAME, FRAME + b"more"])
+    kinds = [" ".join(sorted(count["what"] for count in each["counts"])) for each in nic.control["counters"]]
+    assert kinds == objects
+    assert add_to({}, nic.control, nic.controller.collect())["m"] == program.dump_maps()["m"]
+
+
 def test_sums_of_narrow_numbers_wrap() -> None:
     declarations = 'map.decl @m "array" key 4 value 4 entries 1 flags 0'
     body = """

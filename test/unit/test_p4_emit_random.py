@@ -10,7 +10,7 @@ from p4_placed import ABORTED, DROP, REDIRECT, Nic, placed
 
 from fsir.interp.engine import InterpProgram
 
-SIZE = 34
+SIZE = 40
 WIDTHS = (8, 16, 32, 64)
 BINARY = ("addi", "subi", "andi", "ori", "xori")
 SHIFTS = ("shli", "shrui", "shrsi")
@@ -149,7 +149,8 @@ class Writer:
     def leave(self, number: int, args: list[list[str]], scope: list[tuple[str, str]]) -> None:
         later = range(number + 1, len(args))
         if not later or (number >= 0 and self.rng.random() < 0.15):
-            known = self.constant(64, scope, self.rng.choice((1, 2, 3, 3, 3, 4, 0)))
+            self.show(scope)
+            known = self.constant(64, scope, self.rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 0)))
             self.lines.append(f"packet.verdict {self.rng.choice((known, known, self.any('i64', scope)))} : i64")
         elif self.rng.random() < 0.3:
             self.lines.append(f"cf.br {self.target(self.rng.choice(later), args, scope)}")
@@ -157,6 +158,14 @@ class Writer:
             condition = self.any("i1", scope)
             ways = [self.target(self.rng.choice(later[:4]), args, scope) for _ in range(2)]
             self.lines.append(f"cf.cond_br {condition}, {ways[0]}, {ways[1]}")
+
+    def show(self, scope: list[tuple[str, str]]) -> None:
+        """Store most of what was computed last, so that it can be seen."""
+        for place, (name, type_) in enumerate(scope[-8:]):
+            if type_ == "i1":
+                name = self.op(f"arith.extui {name} : i1 to i8", "i8", [])
+            width = max(int(type_[1:]), 8)
+            self.lines.append(f"packet.store %data[{5 * place}], {name} : !packet.ptr, i{width}")
 
     def target(self, number: int, args: list[list[str]], scope: list[tuple[str, str]]) -> str:
         types = args[number]
