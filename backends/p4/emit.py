@@ -66,7 +66,7 @@ def compile_part(module: ModuleOp, name: str | None = None) -> Program:
     result.run()
     file = module.attributes.get("object.file")
     origin = f" of {file.data}" if isinstance(file, StringAttr) else ""
-    title = f"{original.symbol}{origin}: the part placed on {part.target.data}"
+    title = " ".join(f"{original.symbol}{origin}: the part placed on {part.target.data}".split())
     return Program(result, Counting(result), title)
 
 

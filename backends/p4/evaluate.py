@@ -105,7 +105,8 @@ class Evaluation:
         loads = (op for op in func.walk() if isinstance(op, LoadOp) and context.additions.of(op) is None)
         self.loaded = {map_name(op.value) for op in loads}
         self.data = ModuleData(context.module)
-        self.names = Names()
+        # Parameters of actions must not hide variables.
+        self.names = Names(field.name for layout in plan.values.values() for field in layout.fields)
         self.words: dict[SSAValue, Word] = {}
         self.code: dict[Block, BlockCode] = {}
         self.variables: list[tuple[str, str]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _LANGUAGE = """
 abstract action actions apply bit bool const control default else entries enum error exit extern false header
@@ -26,18 +27,18 @@ RESERVED = frozenset((_LANGUAGE + _ARCHITECTURE + _FRAME).split())
 class Names:
     """Gives every wish a name of its own."""
 
-    def __init__(self) -> None:
-        self._taken: dict[str, int] = dict.fromkeys(RESERVED, 1)
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._counts = dict.fromkeys((*RESERVED, *taken), 1)
 
     def new(self, wish: str) -> str:
-        """An identifier like `wish` that was not given before."""
+        """An identifier like `wish` that was not given before, and is not among those taken from the start."""
         base = identifier(wish)
-        name, count = base, self._taken.get(base, 0)
-        while name in self._taken:
+        name, count = base, self._counts.get(base, 0)
+        while name in self._counts:
             count += 1
             name = f"{base}_{count}"
-        self._taken[base] = max(count, 1)
-        self._taken[name] = self._taken.get(name, 1)
+        self._counts[base] = max(count, 1)
+        self._counts[name] = 1
         return name
 
 

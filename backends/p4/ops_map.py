@@ -13,7 +13,7 @@ from fsir.backends.p4.capabilities import COUNTER_TYPES, HELPER_REDIRECT
 from fsir.backends.p4.conditions import TRUE, Condition, compare, named
 from fsir.backends.p4.evaluate import Add, Evaluation, rule
 from fsir.backends.p4.facts import users, width_of
-from fsir.backends.p4.names import identifier
+from fsir.backends.p4.names import Names, identifier
 from fsir.backends.p4.ops_packet import XDP_REDIRECT
 from fsir.backends.p4.sites import KeyPart, Order, Site, ValueField, ValueLayout
 from fsir.backends.p4.values import Opaque, ValuePointer
@@ -72,6 +72,7 @@ def _exact_key(
     """What is matched, and the bytes of the key that are constants, by offset."""
     keys: list[KeyPart] = []
     constants: list[tuple[int, bytes]] = []
+    unique = Names()
     at = 0
     for part in parts:
         for offset, run in _byte_runs(part):
@@ -81,7 +82,8 @@ def _exact_key(
             else:
                 text, order = _simplest(run)
                 size = run.width // 8
-                keys.append(KeyPart(names.get((start, size), f"k{start}"), start, size, order, "exact", text))
+                name = unique.new(names.get((start, size), f"k{start}"))
+                keys.append(KeyPart(name, start, size, order, "exact", text))
         at += part.width // 8
     return keys, constants
 

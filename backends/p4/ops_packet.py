@@ -13,7 +13,7 @@ from fsir.backends.p4.bits import Bits, number
 from fsir.backends.p4.conditions import TRUE, compare, named
 from fsir.backends.p4.evaluate import Evaluation, Handoff, flush, rule
 from fsir.backends.p4.facts import width_of
-from fsir.backends.p4.names import identifier
+from fsir.backends.p4.names import Names
 from fsir.backends.p4.values import Opaque, PacketAddress, PacketEnd, ValuePointer
 from fsir.dialects import ebpf, packet, placement
 
@@ -152,14 +152,10 @@ def wire_number(value: int, size: int) -> str:
 def _fields(e: Evaluation, resume: int, values: list[Bits]) -> Iterable[tuple[str, int]]:
     """Names, unique within the header, and widths of the carried values."""
     wishes = e.field_names.get(resume, [])
-    taken = {"padding"}
+    names = Names(["padding"])
     for index, value in enumerate(values):
-        wish = identifier(wishes[index]) if index < len(wishes) and wishes[index] else f"v{index}"
-        name = wish if wish not in taken else f"{wish}_{index}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        yield name, value.width
+        wish = wishes[index] if index < len(wishes) else ""
+        yield names.new(wish or f"v{index}"), value.width
 
 
 def edge_names(edges: Iterable[placement.EdgeOp]) -> dict[int, list[str]]:

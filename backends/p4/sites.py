@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 from fsir.backends.p4.bits import Bits, Piece, Term, join
-from fsir.backends.p4.names import identifier
+from fsir.backends.p4.names import Names
 from fsir.dialects.map import DeclOp
 from fsir.object.btf import Btf, Leaf
 
@@ -105,18 +105,19 @@ def blob_layout(size: int) -> ValueLayout:
 def value_layout(accesses: Iterable[Access], members: Sequence[tuple[str, int, int]]) -> ValueLayout:
     """The fields for some accesses: members (name, offset, size) that are touched, the rest as coarse as possible."""
     wanted = sorted(set(accesses))
+    names = Names()
     fields: list[ValueField] = []
     covered: set[int] = set()
     for name, offset, size in members:
         inside = [a for a in wanted if a[0] < offset + size and offset < a[1]]
         if inside and size <= MAX_FIELD and not covered & set(range(offset, offset + size)):
-            fields.append(ValueField(identifier(name), offset, size, _order(offset, size, inside)))
+            fields.append(ValueField(names.new(name), offset, size, _order(offset, size, inside)))
             covered |= set(range(offset, offset + size))
     rest = sorted({byte for start, end, _ in wanted for byte in range(start, end)} - covered)
     cuts = {cut for start, end, _ in wanted for cut in (start, end)}
     for start, end in _runs(rest, cuts):
         inside = [a for a in wanted if a[0] < end and start < a[1]]
-        fields.append(ValueField(f"b{start}", start, end - start, _order(start, end - start, inside)))
+        fields.append(ValueField(names.new(f"b{start}"), start, end - start, _order(start, end - start, inside)))
     return ValueLayout(tuple(sorted(fields, key=lambda each: each.offset)))
 
 

@@ -113,7 +113,7 @@ def test_handoff_header_is_that_of_the_other_backends() -> None:
     assert nic.run(data) == Result(None, changed, resume=7, values=values)
     assert nic.run(data[:21]) == Result(None, data[:21], resume=258)
     names = [field["name"] for field in nic.control["handoffs"][0]["fields"]]
-    assert names == ["flag", "padding_1", "ipv4_ttl", "x", "x_4"]
+    assert names == ["flag", "padding_2", "ipv4_ttl", "x", "x_2"]
 
 
 SHARED = (

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from p4_placed import DROP, PASS, REDIRECT, TX, Nic, Result, placed
 
+from fsir.backends.p4 import evaluate
 from fsir.backends.p4.mirror import MirrorError, add_to
 from fsir.interp.engine import InterpProgram
 
@@ -104,6 +105,19 @@ def test_hash_with_key_of_fields_and_constants() -> None:
     assert [(k["offset"], k["size"]) for k in table["keys"]] == [(0, 4), (4, 2)]
     assert table["constants"] == [{"offset": 6, "bytes": "11"}, {"offset": 7, "bytes": "00"}]
     assert len(nic.switch.entries("m")) == 2, "the entry that this lookup cannot ask for is not mirrored"
+
+
+@pytest.mark.parametrize("names", [("action", "m_hit", "a.b"), ("x", "x", "b6"), ("table", "m_action", "apply")])
+def test_members_may_have_any_name(names: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also words of P4, and those that variables would have: a parameter must not hide one."""
+    offsets = [(0, 4), (4, 1), (6, 2)]
+    members = [(name, *place) for name, place in zip(names, offsets, strict=True)]
+    monkeypatch.setattr(evaluate, "members_of", lambda btf, type_id, whole: members if whole == "value" else [])
+    declarations = 'map.decl @m "hash" key 4 value 8 entries 4 flags 0'
+    body = "%a = packet.load %data[26] : !packet.ptr -> i32\n%value = map.lookup @m(%a) : i32 -> !map.value<@m>"
+    nic, program = pair(body + HIT + STORE_VALUE, declarations, {"m": [entry(FRAME[26:30], b"ABCDEFGH")]})
+    found, missed = check(nic, program, [FRAME, frame({26: b"\0"})])
+    assert (found.verdict, missed.verdict) == (TX, PASS)
 
 
 def test_longest_prefix() -> None:
