@@ -44,6 +44,7 @@ MAX_PARSED = 512
 INGRESS_IFINDEX = 12
 """Offset of `ingress_ifindex` in `struct xdp_md`."""
 HELPER_REDIRECT = 23
+HELPER_BUFF_LEN = 188
 
 _MAP_REASONS = {
     "lru_hash": "reading an element of an LRU map keeps it from being evicted, which the NIC cannot do",
@@ -351,6 +352,8 @@ def _ld_sym(op: Operation, context: P4Context) -> str | None:
 def _call(op: Operation, context: P4Context) -> str | None:
     assert isinstance(op, ebpf.CallOp)
     number = op.helper.data
+    if number == HELPER_BUFF_LEN and op.core is None:
+        return None
     if number == HELPER_REDIRECT and len(op.operands) == 2 and constant_of(op.operands[1]) == 0:
         return None if op.core is None else "the loader patches it (CO-RE)"
     name = HELPERS[number].c_name if number in HELPERS else f"helper {number}"

@@ -9,7 +9,7 @@ from xdsl.ir import Operation, SSAValue
 
 from fsir.backends.p4 import bits as b
 from fsir.backends.p4.bits import Bits, Term, number
-from fsir.backends.p4.capabilities import COUNTER_TYPES, HELPER_REDIRECT
+from fsir.backends.p4.capabilities import COUNTER_TYPES, HELPER_BUFF_LEN, HELPER_REDIRECT
 from fsir.backends.p4.conditions import TRUE, Condition, compare, named
 from fsir.backends.p4.evaluate import Add, Evaluation, rule
 from fsir.backends.p4.facts import users, width_of
@@ -206,7 +206,11 @@ def _redirect(e: Evaluation, op: Operation) -> None:
 
 @rule(ebpf.CallOp)
 def _call(e: Evaluation, op: Operation) -> None:
-    assert isinstance(op, ebpf.CallOp) and op.helper.data == HELPER_REDIRECT
+    assert isinstance(op, ebpf.CallOp)
+    if op.helper.data == HELPER_BUFF_LEN:
+        e.set(op.results[0], b.variable("sm.packet_length", 32).extended(64))
+        return
+    assert op.helper.data == HELPER_REDIRECT
     e.redirects = e.here.redirected = True
     e.line(f"meta.redirect_ifindex = {e.bits(op.operands[0]).extended(32).text()};")
     e.set(op.results[0], b.constant(XDP_REDIRECT, 64))

@@ -62,6 +62,7 @@ POSSIBLE = [
     'map.atomic "add" %in_mixed[4], %word : !map.value<@mixed>, i32',
     "%bits = arith.constant 32 : i32\n%x = map.lookup @trie(%bits, %word) : i32, i32 -> !map.value<@trie>",
     "%x = map.redirect @ports[%wide] flags %one : i64, i64 -> i64",
+    "%x = ebpf.call 188(%ctx) : !packet.ctx -> i64\npacket.store %data[0], %x : !packet.ptr, i64",
     "%x = ebpf.call 23(%wide, %zero) : i64, i64 -> i64",
 ]
 IMPOSSIBLE = [
