@@ -11,7 +11,7 @@ from xdsl.passes import ModulePass
 
 from fsir.analysis.cfg import set_successor_operands, successor_operands
 from fsir.analysis.word_kinds import WordKinds
-from fsir.dialects.ebpf import CastOp, FuncOp, functions, set_type
+from fsir.dialects.ebpf import UNALLOCATED, CastOp, FuncOp, functions, set_type
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,9 @@ class RaiseTypesPass(ModulePass):
         kinds = WordKinds(op, funcs)
         for func in funcs:
             for block in func.body.blocks:
-                for arg in block.args:
-                    set_type(arg, kinds.of(arg))
-                for inner in block.ops:
-                    for result in inner.results:
-                        set_type(result, kinds.of(result))
+                for value in (*block.args, *(result for inner in block.ops for result in inner.results)):
+                    if value.type == UNALLOCATED:
+                        set_type(value, kinds.of(value))
             _cast_on_edges(func)
 
 

@@ -3,7 +3,7 @@
 A forward analysis over virtual `ebpf` code, sparse and optimistic; the kinds are the types of `docs/ir.md`, `i64` for
 scalars and `!ebpf.reg` for what is not known or differs by path.  A kind is claimed only where the instruction set
 gives no other possibility (for a context load of `data`, say), so types never lie; a pointer that went through memory
-or a function whose callers differ is simply unknown.
+or a function whose callers differ is simply unknown.  Levels mix: a value that has a type keeps it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,12 @@ class _Flow:
     def run(self) -> None:
         work: list[SSAValue] = []
         for index, arg in enumerate(self.func.entry.args):
-            self.learn(arg, self.shared.parameter(self.func, index), work)
+            if arg.type == UNKNOWN:
+                self.learn(arg, self.shared.parameter(self.func, index), work)
+        for block in self.func.body.blocks:
+            for arg in block.args:
+                if arg.type != UNKNOWN:
+                    self.learn(arg, arg.type, work)
         for block in self.func.body.blocks:
             for op in block.ops:
                 self.visit(op, work)
@@ -136,6 +141,8 @@ class _Flow:
                 self.visit(use.operation, work)
 
     def meet(self, arg: BlockArgument, work: list[SSAValue]) -> None:
+        if arg.type != UNKNOWN:
+            return
         for source in self.incoming[arg]:
             self.learn(arg, self.kinds.get(source), work)
 
@@ -166,6 +173,8 @@ class _Flow:
 
     def kind(self, op: Operation) -> Attribute | None:
         """The kind of an operation's result, or None while its operands are not known yet."""
+        if op.results[0].type != UNKNOWN:
+            return op.results[0].type
         for cls, rule in _RULES:
             if isinstance(op, cls):
                 return rule(self, op)

@@ -32,7 +32,7 @@ def _inform(args: argparse.Namespace) -> int:
     if args.version:
         sys.stdout.write(listing.versions())
     if args.list_targets:
-        sys.stdout.write(listing.list_targets())
+        sys.stdout.write(listing.list_targets(universes(args)))
     if args.list_passes:
         sys.stdout.write(listing.list_passes(registry, args.list_passes == "all"))
     if args.help_pass:

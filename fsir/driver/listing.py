@@ -10,14 +10,19 @@ import dataclasses
 import importlib
 import inspect
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xdsl.passes import ModulePass
 from xdsl.utils.hints import type_repr
 
 from fsir.driver.pipeline_pass import PipelinePass
 from fsir.driver.registry import PassEntry, PassRegistry, option_types
-from fsir.driver.targets import TARGETS
+from fsir.driver.targets import TARGETS, foreign_targets
+
+if TYPE_CHECKING:
+    from xdsl.universe import Universe
 
 TESTS = Path(__file__).resolve().parent.parent.parent / "test" / "filecheck"
 EXAMPLE_LINES = 40
@@ -42,9 +47,19 @@ def versions() -> str:
     return f"fs-opt {version('frankenstack')} (xDSL {version('xdsl')})\n"
 
 
-def list_targets() -> str:
-    """One line per target of the project."""
-    return _table([(name, entry.summary) for name, entry in TARGETS.items()])
+def list_targets(universes: Iterable[tuple[str, Universe]]) -> str:
+    """One line per target, with its options. xDSL's own are counted only: they are not for packet programs."""
+    rows = []
+    for name, entry in TARGETS.items():
+        options = f"{{{' '.join(f'{option}=…' for option in entry.options)}}}" if entry.options else ""
+        rows.append((name + options, entry.summary))
+    foreign = foreign_targets(universes)
+    for name, (origin, load) in foreign.items():
+        if origin != "xdsl":
+            first = inspect.cleandoc(load().__doc__ or "").partition("\n")[0]
+            rows.append((name, f"[{origin}] {first}".rstrip()))
+    hidden = sum(origin == "xdsl" for origin, _ in foreign.values())
+    return _table(rows) + (f"\n{hidden} more come with xDSL\n" if hidden else "")
 
 
 def help_pass(registry: PassRegistry, name: str) -> str:

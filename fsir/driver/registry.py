@@ -70,6 +70,18 @@ def _load(name: str, module_name: str) -> type[ModulePass]:
     raise RegistryError(f"{module_name} defines no subclass of ModulePass with name = '{name}'")
 
 
+def _reported(name: str, origin: str, load: Callable[[], type[ModulePass]]) -> Callable[[], type[ModulePass]]:
+    """`load`, with what is missing for it as an error of the installation."""
+
+    def loaded() -> type[ModulePass]:
+        try:
+            return load()
+        except ImportError as error:
+            raise UsageError(f"the pass '{name}' of {origin} does not load here: {error}") from error
+
+    return loaded
+
+
 class PassRegistry:
     """The project's passes, then those of `universes` (see `fsir.driver.plugins`), by name."""
 
@@ -93,7 +105,7 @@ class PassRegistry:
             entries = dict(own_passes())
             for origin, universe in self._universes():
                 for name, load in universe.all_passes.items():
-                    entries.setdefault(name, PassEntry(name, origin, load))
+                    entries.setdefault(name, PassEntry(name, origin, _reported(name, origin, load)))
             self._entries = entries
         return self._entries
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xdsl.context import Context
     from xdsl.dialects.builtin import ModuleOp
     from xdsl.universe import Universe
+    from xdsl.utils.target import Target
 
 Artifact = str | bytes | Mapping[str, bytes]
 
@@ -40,7 +41,7 @@ TARGETS: dict[str, TargetEntry] = {
     "p4": TargetEntry("fsir.backends.p4.emit:emit", "P4_16 for the NIC part"),
     "report": TargetEntry(
         "fsir.report.emit:emit",
-        "what is in it, or what it does: report{kind=contents|access format=text|json}",
+        "what is in it (kind=contents), or what it does (kind=access), as format=text or format=json",
         ("kind", "format"),
     ),
     "bundle": TargetEntry("fsir.bundle.emit:emit", "a directory: every part, manifest.json, placement.mlir"),
@@ -74,10 +75,15 @@ class TargetTable:
                     known = ", ".join(TARGETS[name].options) or "none"
                     raise UsageError(f"target '{name}' has no option '{option}'; it has: {known}")
             return _import(name, TARGETS[name].function)
-        foreign = {n: target for _, universe in self._universes() for n, target in universe.all_targets.items()}
+        foreign = foreign_targets(self._universes())
         if name not in foreign:
             known = ", ".join(TARGETS)
             raise UsageError(f"unknown target '{name}'{did_you_mean(name, [*TARGETS, *foreign])}; there are: {known}")
+        origin, load = foreign[name]
+        try:
+            cls = load()
+        except ImportError as error:
+            raise UsageError(f"the target '{name}' of {origin} does not load here: {error}") from error
 
         def emit(module: ModuleOp, options: EmitOptions) -> Artifact:
             from io import StringIO
@@ -85,11 +91,24 @@ class TargetTable:
             from xdsl.utils.arg_spec import ArgSpec
 
             output = StringIO()
-            spec = ArgSpec(name, dict(options.parameters))
-            foreign[name]().from_spec(spec).emit(self._ctx, module, output)
+            try:
+                target = cls.from_spec(ArgSpec(name, dict(options.parameters)))
+            except ValueError as error:
+                raise UsageError(f"target '{name}': {error}") from error
+            target.emit(self._ctx, module, output)
             return output.getvalue()
 
         return emit
+
+
+def foreign_targets(universes: Iterable[tuple[str, Universe]]) -> dict[str, tuple[str, Callable[[], type[Target]]]]:
+    """The targets of plugins and of xDSL by name: who brings each, and the function that imports it."""
+    found: dict[str, tuple[str, Callable[[], type[Target]]]] = {}
+    for origin, universe in universes:
+        for name, load in universe.all_targets.items():
+            if name not in TARGETS:
+                found.setdefault(name, (origin, load))
+    return found
 
 
 def _import(name: str, function: str) -> Callable[[ModuleOp, EmitOptions], Artifact]:

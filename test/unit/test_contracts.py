@@ -177,7 +177,7 @@ def test_list_passes_and_targets() -> None:
     for name in own_passes():
         assert re.search(rf"^  {name} +\S", out.decode(), re.MULTILINE), f"{name} is not listed with a summary"
     status, out, _ = fs_opt("--list-targets")
-    assert status == 0 and {line.split()[0] for line in out.decode().splitlines()} == set(TARGETS)
+    assert status == 0 and set(re.findall(r"^  ([\w-]+)", out.decode(), re.MULTILINE)) == set(TARGETS)
 
 
 @pytest.mark.parametrize("name", own_passes())
@@ -300,3 +300,20 @@ def test_names_of_any_bytes_go_through_text(name: bytes, tmp_path: Path) -> None
     assert given.read_bytes().count(name) >= 2
     text.write_bytes(written(tmp_path, given, "--print-debuginfo"))
     assert written(tmp_path, text, "-t", "elf") == written(tmp_path, given, "-t", "elf")
+
+
+# --- levels mix ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=ids)
+def test_raising_what_is_raised_changes_nothing(path: Path, tmp_path: Path) -> None:
+    raised = written(tmp_path, path, "-p", "raise")
+    assert written(tmp_path, path, "-p", "raise,raise") == raised
+
+
+@pytest.mark.parametrize("pipeline", ["raise,optimize,raise", "raise,lower-to-xdp,raise", "raise,optimize,optimize"])
+def test_passes_can_be_run_again(pipeline: str, tmp_path: Path) -> None:
+    for path in EXAMPLES:
+        again = written(tmp_path, path, "-p", f"{pipeline},lower-to-xdp", "-t", "elf", "--quiet")
+        for name, data in code(path.read_bytes()).items():
+            assert len(code(again)[name]) <= len(data)
