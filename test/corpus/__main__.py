@@ -19,6 +19,8 @@ from fsir.kernel.availability import unavailable
 
 Check = Callable[[Item], Findings]
 JOBS = 2
+LOGGED_EVERY = 100
+"""Objects between two lines of progress, where the output is no terminal and has no bar."""
 
 
 def main() -> int:
@@ -55,7 +57,10 @@ def run_check(check: Check, title: str, found: list[Item], console: Console, opt
     report = Report(f"{title}: {len(found):,} objects")
     with _progress(console) as progress:
         bar = progress.add_task(title, total=len(found), last="")
-        for item, result in workers.run(check, found, jobs=options.jobs, timeout=options.timeout):
+        done = workers.run(check, found, jobs=options.jobs, timeout=options.timeout)
+        for number, (item, result) in enumerate(done, 1):
+            if not console.is_terminal and number % LOGGED_EVERY == 0:
+                console.print(f"  {number:,} of {len(found):,} objects", highlight=False)
             if isinstance(result, workers.Failure):
                 reason, details = result.what.splitlines()[0][:240], result.details if options.traceback else ""
                 result = Findings([Finding(FAIL, item.name, reason, details)])
