@@ -4,17 +4,17 @@
 // through the frame pointer.
 // CHECK-LABEL: ebpf.func @places
 // CHECK:         %[[FP:.*]] = ebpf.frame
-// CHECK:         %[[A:.*]] = ebpf.addi %[[FP]], -24
-// CHECK:         ebpf.st32 %[[FP]][-24], 1
+// CHECK:         %[[A:.*]] = ebpf.addi %[[FP]], -16
+// CHECK:         ebpf.st32 %[[FP]][-16], 1
 // CHECK:         ebpf.call 1(%{{.*}}, %[[A]])
-// CHECK:         %[[B:.*]] = ebpf.addi %[[FP]], -24
-// CHECK:         ebpf.st32 %[[FP]][-24], 2
+// CHECK:         %[[B:.*]] = ebpf.addi %[[FP]], -16
+// CHECK:         ebpf.st32 %[[FP]][-16], 2
 // CHECK:         ebpf.call 1(%{{.*}}, %[[B]])
 ebpf.func @places section "xdp" {
 ^bb0(%m : !ebpf.reg):
   %fp = ebpf.frame -> !ebpf.fp
-  %own = ebpf.addi %fp, -16 : !ebpf.fp -> !ebpf.fp
-  ebpf.st64 %own[8], 0 : !ebpf.fp
+  %own = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  ebpf.st64 %own[0], 0 : !ebpf.fp
   %a = ebpf.alloca 4 -> !ebpf.fp
   ebpf.st32 %a[0], 1 : !ebpf.fp
   %x = ebpf.call 1(%m, %a) : reg, !ebpf.fp -> reg
