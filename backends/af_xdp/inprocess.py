@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsir.interp.environment import clock_words
 from fsir.interp.machine import Machine, Redirect
 from fsir.interp.map_base import ENOENT, Map
 from fsir.interp.maps_array import ArrayMap
@@ -167,7 +168,7 @@ class Process:
             _UPDATE(self._guarded(self._update)),
             _REMOVE(self._guarded(self._remove)),
             _STORE(self._guarded(self._store)),
-            _RANDOM(self._guarded(lambda: machine.random.getrandbits(32))),
+            _RANDOM(self._guarded(lambda: machine.prandom.next())),
             _PRINT(self._guarded(self._print)),
         )
         self._buffer = (c_uint8 * (XDP_HEADROOM + 0xFFFF))()
@@ -208,9 +209,7 @@ class Process:
             ifindex,
             queue,
             machine.cpu,
-            machine.clock_ns,
-            machine.clock_ns + machine.boot_offset_ns,
-            machine.clock_ns + machine.tai_offset_ns,
+            *clock_words(machine.clock_ns)[:3],
         )
         self.library.dll.fs_attach(byref(self._host))
         self.library.dll.fs_process(byref(state))

@@ -23,8 +23,10 @@ from fsir.interp.codegen_link import DEFAULT_BUDGET, ExecutionLimit, Handoff, Li
 from fsir.interp.emit_base import UnsupportedOp
 from fsir.interp.emit_scalar import UndefinedResult
 from fsir.interp.engine_maps import ModuleData, create_maps
+from fsir.interp.environment import FROZEN, Frozen
 from fsir.interp.helpers import HELPERS
 from fsir.interp.machine import HelperError, Machine, Redirect
+from fsir.interp.maps_array import ArrayMap
 from fsir.interp.memory import MemoryFault
 
 Hook = Literal["xdp", "skb"]
@@ -139,6 +141,7 @@ class InterpProgram:
         data = ModuleData(module)
         values = {"LINUX_KERNEL_VERSION": version_code((*kernel, 0))} | dict(externs or {})
         addresses = create_maps(self.machine, data, sizes=map_sizes or {}, rodata=rodata or {}, externs=values)
+        self._frozen = _frozen(self.machine, seed)
         shared = _functions_of(module)
         self._parts: list[_Part] = []
         for scope in scopes:
@@ -183,6 +186,8 @@ class InterpProgram:
         if len(packet) < ETH_HLEN:
             raise ExecutionError(f"a frame has at least {ETH_HLEN} bytes, this one {len(packet)}")
         machine = self.machine
+        if self._frozen is not None and clock_ns is not None:
+            self._frozen.set_clock(clock_ns)
         ctx = machine.begin_packet(packet, metadata=meta, ifindex=ifindex, queue=rx_queue, clock_ns=clock_ns)
         link = self._parts[0].link
         link.arrival = (0, ())
@@ -280,6 +285,16 @@ def version_code(version: tuple[int, int, int]) -> int:
     """KERNEL_VERSION(a, b, c)."""
     major, minor, patch = version
     return (major << 16) + (minor << 8) + min(patch, 255)
+
+
+def _frozen(machine: Machine, seed: int) -> Frozen | None:
+    """The clocks of a program that `freeze-environment` changed."""
+    found = machine.maps.get(FROZEN)
+    if not isinstance(found, ArrayMap):
+        return None
+    region = machine.memory.region_at(found.values_addr)
+    assert region is not None
+    return Frozen(region.buf, seed)
 
 
 def _functions_of(scope: ModuleOp | PartOp) -> dict[str, ebpf.FuncOp]:

@@ -4,7 +4,8 @@ Time is the machine's clock, which stands still while a program runs unless its 
 running as it would be in a test run by root; there is only one.
 """
 
-from fsir.interp.helper_base import M32, helper
+from fsir.interp.environment import CLOCK_OF, CLOCKS, RANDOM, clock_words
+from fsir.interp.helper_base import M32, Call, helper
 from fsir.interp.machine import Machine
 from fsir.interp.map_base import EINVAL, ENOENT
 
@@ -16,31 +17,22 @@ def ktime_get_ns(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) 
     return machine.clock_ns
 
 
-@helper("ktime_get_coarse_ns", word=True)
-def ktime_get_coarse_ns(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return machine.clock_ns
+def _clock(helper_name: str) -> Call:
+    number = CLOCKS.index(CLOCK_OF[helper_name])
+
+    def read(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+        return clock_words(machine.clock_ns)[number]
+
+    return read
 
 
-@helper("ktime_get_boot_ns", word=True)
-def ktime_get_boot_ns(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return machine.clock_ns + machine.boot_offset_ns
+for _name in CLOCK_OF.keys() - {"ktime_get_ns"}:
+    helper(_name, word=True)(_clock(_name))
 
 
-@helper("ktime_get_tai_ns", word=True)
-def ktime_get_tai_ns(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return machine.clock_ns + machine.tai_offset_ns
-
-
-@helper("jiffies64", word=True)
-def jiffies64(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    """Counts from the kernel's starting value, which wraps 32 bits after five minutes."""
-    start = -300 * machine.jiffies_hz & M32
-    return start + machine.clock_ns * machine.jiffies_hz // 1_000_000_000
-
-
-@helper("get_prandom_u32", word=True)
+@helper(RANDOM, word=True)
 def get_prandom_u32(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return machine.random.getrandbits(32)
+    return machine.prandom.next()
 
 
 @helper("get_smp_processor_id", word=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import Literal
 
 from fsir.interp.context import SkbContext, XdpContext, skb_protocol
+from fsir.interp.environment import Prandom
 from fsir.interp.fib import Fib
 from fsir.interp.map_base import Map, MapSpec
 from fsir.interp.maps import create_map
@@ -77,11 +77,8 @@ class Machine:
         self.ctx_addr = self.xdp.addr if hook == "xdp" else self.skb.addr
         self.cpu = 0
         self.clock_ns = 0
-        self.boot_offset_ns = 0
-        self.tai_offset_ns = 37_000_000_000
-        self.jiffies_hz = 250
         self.seed = seed
-        self.random = Random(seed)
+        self.prandom = Prandom(seed)
         self.fib = Fib()
         self.log: list[str] = []
         self.clones: list[tuple[int, int, bytes]] = []

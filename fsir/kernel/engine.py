@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, Self
 
+from fsir.interp.environment import FROZEN, Frozen
 from fsir.kernel import availability, contents, syscalls
 from fsir.kernel.contents import Contents, Shape, World
 from fsir.kernel.errors import KernelError
@@ -62,6 +63,7 @@ class KernelProgram:
     - `rodata` sets read-only variables by name, or a whole section (`.rodata`); values are bytes in memory order.
     - `maps` fills maps: see `contents`.
     - `shared` gives existing maps (file descriptors) to use in place of the object's own.
+    - `seed` is for the random numbers of a program that `freeze-environment` changed.
     - `cpu` is where `run_all` runs (by default the first that this thread may use).
 
     Raises `KernelError`, with the verifier's log where it is the verifier that refuses, and
@@ -79,12 +81,14 @@ class KernelProgram:
         maps: Contents | None = None,
         shared: Mapping[str, int] | None = None,
         cpu: int | None = None,
+        seed: int = 0,
     ) -> None:
         availability.require()
         elf = _for_libbpf(elf)
         parsed = read_elf(elf, "object")
         self._world = World()
         self._readers: list[PerfReader] = []
+        self._frozen: Frozen | None = None
         self._object = Object(elf)
         try:
             self._program = _choose(self._object.programs, program)
@@ -98,6 +102,7 @@ class KernelProgram:
             internal = {m.name for m in self._object.maps if m.internal}  # filled before loading
             self.set_maps({name: entries for name, entries in (maps or {}).items() if name not in internal})
             self._start_readers(shared or {})
+            self._map_clocks(seed)
         except BaseException:
             self.close()
             raise
@@ -137,6 +142,8 @@ class KernelProgram:
         for m in self._object.maps:
             if not m.internal:
                 m.unpin()
+            elif m.name == FROZEN:
+                m.make_mappable()
             if m.max_entries == 0 and m.type in SIZED:
                 raise KernelError(f"map {m.name} has no size (max_entries is 0); give one")
 
@@ -158,6 +165,11 @@ class KernelProgram:
             if m.type == MapType.PERF_EVENT_ARRAY and m.name not in shared:
                 self._readers.append(PerfReader(m.fd, self._world.events.setdefault(m.name, [])))
 
+    def _map_clocks(self, seed: int) -> None:
+        if (found := self.maps.get(FROZEN)) is not None:
+            memory = mmap.mmap(found.fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._frozen = Frozen(memoryview(memory), seed)
+
     # Running
 
     def run(
@@ -168,13 +180,17 @@ class KernelProgram:
         rx_queue: int = 0,
         meta: bytes = b"",
         repeat: int = 1,
+        clock_ns: int | None = None,
     ) -> Outcome:
         """Run on one frame (at least 14 bytes). `meta` is what stands before `data` when the program starts.
 
+        `clock_ns` is the time for a program that `freeze-environment` changed; others see the kernel's clocks.
         `repeat` > 1 runs on the frame as the run before left it; `duration` then is the mean.
         """
         if len(packet) < ETH_HLEN:
             raise KernelError(f"a frame has at least {ETH_HLEN} bytes, this one {len(packet)}")
+        if self._frozen is not None and clock_ns is not None:
+            self._frozen.set_clock(clock_ns)
         ctx = self.ctx
         if isinstance(ctx, XdpMd):
             if len(packet) > LINEAR and not self._program.sees_frags:
@@ -243,6 +259,7 @@ class KernelProgram:
         for reader in self._readers:
             reader.close()
         self._readers.clear()
+        self._frozen = None
         self._world.close()
         self._object.close()
 

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from fsir.kernel.errors import KernelError, KernelUnavailable
-from fsir.kernel.uapi import MapType, ProgType
+from fsir.kernel.uapi import MapFlag, MapType, ProgType
 
 LIBRARY = "libbpf.so.1"
 
@@ -44,6 +44,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map__value_size": (c_uint32, [c_void_p]),
     "bpf_map__max_entries": (c_uint32, [c_void_p]),
     "bpf_map__map_flags": (c_uint32, [c_void_p]),
+    "bpf_map__set_map_flags": (c_int, [c_void_p, c_uint32]),
     "bpf_map__set_max_entries": (c_int, [c_void_p, c_uint32]),
     "bpf_map__set_pin_path": (c_int, [c_void_p, c_char_p]),
     "bpf_map__set_autocreate": (c_int, [c_void_p, c_bool]),
@@ -191,6 +192,11 @@ class Map:
 
     def set_max_entries(self, count: int) -> None:
         _check(library().bpf_map__set_max_entries(self.handle, count), f"cannot set the size of {self.name}")
+
+    def make_mappable(self) -> None:
+        """Let user space map it; libbpf asks that only for global data with BTF of its own. Before `load`."""
+        code = library().bpf_map__set_map_flags(self.handle, self.flags | MapFlag.MMAPABLE)
+        _check(code, f"cannot set the flags of {self.name}")
 
     def unpin(self) -> None:
         """Never share this map through bpffs, whatever the object says."""

@@ -79,6 +79,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="clock at the first packet (default: its time in the pcap)",
     )
     add("--seed", metavar="N", type=between(0, (1 << 64) - 1), default=0, help="of bpf_get_prandom_u32 (default: 0)")
+    add(
+        "--freeze",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="time of the packets and seeded random numbers in the kernel, too, by the pass "
+        "freeze-environment (default); --no-freeze: the kernel's own",
+    )
     add("--poison", action="store_true", help="garbage in the unspecified upper bits of narrow values (interpreters)")
     add(
         "--budget",

@@ -129,6 +129,7 @@ def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
         seed=args.seed,
         budget=args.budget,
         poison=args.poison,
+        freeze=args.freeze,
         **world,
     )
 

@@ -19,6 +19,7 @@ from xdsl.universe import Universe
 from fsir.dialects.map import DeclOp
 from fsir.driver.errors import UsageError
 from fsir.driver.inputs import Source, read_source
+from fsir.interp.environment import FROZEN
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -45,6 +46,7 @@ class Settings:
     kernel: tuple[int, int, int] = (6, 18, 0)
     budget: int = 1_000_000
     poison: bool = False
+    freeze: bool = True
 
 
 @dataclass
@@ -108,6 +110,18 @@ class Subject:
 
         return export_object(self.module)
 
+    @cached_property
+    def frozen_elf(self) -> bytes:
+        """The object with its clocks and random numbers in a map; `elf` itself where it asks for neither."""
+        from fsir.object.exporter import export_object
+        from fsir.passes.freeze_environment import depends_on_environment, freeze_environment
+
+        if not depends_on_environment(self.module):
+            return self.elf
+        frozen = self.module.clone()
+        freeze_environment(frozen)
+        return export_object(frozen)
+
     def _object(self) -> bytes:
         if self.source.format == "c":
             from fsir.driver.clang import compile_c
@@ -121,7 +135,7 @@ class Subject:
         if self.pipeline is None and self.source.format != "mlir":
             return frozenset()
         declarations = (op for op in self.module.walk() if isinstance(op, DeclOp))
-        return frozenset(op.sym_name.data for op in declarations if op.section is None)
+        return frozenset(d.sym_name.data for d in declarations if d.section is None or d.sym_name.data == FROZEN)
 
 
 class Engine(Protocol):

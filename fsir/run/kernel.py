@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from fsir.driver.errors import UsageError
 from fsir.interp.engine import HOOKS
+from fsir.interp.environment import FROZEN
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -23,6 +24,7 @@ class KernelEngine:
     def __init__(self, subject: Subject, settings: Settings) -> None:
         self.settings = settings
         self.added_maps = subject.added_maps
+        self._hidden = frozenset[str]() if FROZEN in subject.added_maps else frozenset({FROZEN})
         if settings.externs:
             raise UsageError("--extern is for interpreters: the kernel engine has the kernel's configuration")
         with ExitStack() as stack:
@@ -32,12 +34,13 @@ class KernelEngine:
             stack.enter_context(on_cpu(settings.cpu))
             self._program = stack.enter_context(
                 KernelProgram(
-                    subject.elf,
+                    subject.frozen_elf if settings.freeze else subject.elf,
                     settings.program,
                     prog_type=_type_number(settings.prog_type),
                     map_sizes=settings.map_sizes,
                     rodata=settings.rodata,
                     maps=settings.maps,
+                    seed=settings.seed,
                 )
             )
             self._stack = stack.pop_all()
@@ -55,11 +58,14 @@ class KernelEngine:
         return frozenset(name for name, m in self._program.maps.items() if m.type == MapType.PERF_EVENT_ARRAY)
 
     def run(self, index: int, packet: Packet, clock_ns: int) -> PacketResult:
-        outcome = self._program.run(packet.data, ifindex=self.settings.ifindex, rx_queue=self.settings.queue)
+        outcome = self._program.run(
+            packet.data, ifindex=self.settings.ifindex, rx_queue=self.settings.queue, clock_ns=clock_ns
+        )
         return PacketResult(index, outcome.verdict, outcome.data, outcome.meta, self.hook)
 
     def dump_maps(self) -> Contents:
-        return self._program.dump_maps()
+        found = self._program.dump_maps()
+        return {name: entries for name, entries in found.items() if name not in self._hidden}
 
     def close(self) -> None:
         self._stack.close()
