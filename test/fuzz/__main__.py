@@ -1,7 +1,8 @@
 """Random programs until told otherwise: `PYTHONPATH=test python -m fuzz [FIRST] [COUNT]` (root, for the kernel).
 
 Failures go to `build/fuzz/SEED.c`, with the flags and what failed in front. `python -m fuzz --shrink KIND FILE` makes
-one small, `python -m fuzz --again FILE` says what is wrong with it now.
+one small, `python -m fuzz --again FILE` says what is wrong with it now. `python -m fuzz objects`
+damages objects instead (see `fuzz.objects`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from corpus import workers
 from corpus.running import world
 
+from fuzz import objects
 from fuzz.build import CompileError, compile_program
 from fuzz.check import Result, check
 from fuzz.generate import Program, program
@@ -93,6 +95,8 @@ def load(path: Path) -> tuple[int, Program]:
 
 def main() -> int:
     """Do what the command line says."""
+    if sys.argv[1:2] == ["objects"]:
+        return objects.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("first", type=int, nargs="?", default=0, help="seed of the first program")
     parser.add_argument("count", type=int, nargs="?", default=100)

@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutations import attempt, mutated_object, mutated_text
+from fuzz.mutate_objects import mutated_object
+from fuzz.mutate_text import mutated_text
+from fuzz.outcomes import attempt
 
 from fsir.driver import inputs
 from fsir.driver.cli import main

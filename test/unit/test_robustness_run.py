@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutations import attempt, mutated_bytes, mutated_object, mutated_text
+from fuzz.mutate_bytes import mutated_bytes
+from fuzz.mutate_objects import mutated_object
+from fuzz.mutate_text import mutated_text
+from fuzz.outcomes import attempt
 
 from fsir.bundle.manifest import schema
 from fsir.bundle.schema import problem
