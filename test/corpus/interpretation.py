@@ -12,6 +12,7 @@ from corpus.running import (
     PACKET_TYPES,
     Contents,
     Target,
+    frozen,
     incomparable,
     run_in_kernel,
     run_interpreted,
@@ -24,6 +25,7 @@ from corpus.running import (
 from corpus.states import Filler
 from corpus.traffic_seeds import packets, seeds
 from fsir.interp.engine import ExecutionError, SelectionError
+from fsir.interp.environment import FROZEN
 from fsir.interp.map_base import MapError
 from fsir.interp.results import compare
 from fsir.kernel.errors import KernelError
@@ -40,6 +42,7 @@ def check(item: Item) -> Findings:
     """Every packet program that loads, from every state."""
     result = Findings()
     module = import_object(item.data, item.name)
+    elf = frozen(module, item.data)
     with world():
         for target in targets(module):
             if not set(target.types) & set(PACKET_TYPES):
@@ -47,10 +50,10 @@ def check(item: Item) -> Findings:
             type_, reason = try_load(item.data, target, module)
             if type_ is None:
                 result.add(SKIP, f"{item.name} {target.name}", f"the original is refused: {reason}")
-            elif why_not := incomparable(module, target.name, repeatable=False):
+            elif why_not := incomparable(module, target.name):
                 result.add(SKIP, f"{item.name} {target.name}", why_not)
             else:
-                _compare(result, item, module, target, type_)
+                _compare(result, item, module, target, type_, elf)
     return result
 
 
@@ -63,14 +66,15 @@ def states(module: ModuleOp, loaded: list[str], count: int = STATES) -> Iterator
             yield contents
 
 
-def _compare(result: Findings, item: Item, module: ModuleOp, target: Target, type_: str) -> None:
+def _compare(result: Findings, item: Item, module: ModuleOp, target: Target, type_: str, elf: bytes) -> None:
     subject = f"{item.name} {target.name}"
     for number, maps in enumerate(states(module, [target.name])):
         frames = packets(COUNT, seed=number)
         try:
-            expected = run_in_kernel(item.data, target, type_, module, maps, frames)
+            expected = run_in_kernel(elf, target, type_, module, maps, frames)
         except KernelError as refused:
-            result.add(NOTE if number else SKIP, subject, f"the kernel cannot run it: {why_refused(refused)}")
+            status = FAIL if elf is not item.data and refused.log else NOTE if number else SKIP
+            result.add(status, subject, f"the kernel cannot run it: {why_refused(refused)}")
             continue
         try:
             only = [result.index for result in expected.results]
@@ -79,7 +83,7 @@ def _compare(result: Findings, item: Item, module: ModuleOp, target: Target, typ
             status = SKIP if any(words in str(error) for words in NOT_INTERPRETED) else FAIL
             result.add(status, subject, f"interpreter: {error}"[:200])
             return
-        ignored = unreadable_maps(module)
+        ignored = unreadable_maps(module) | {FROZEN}
         if difference := compare(
             expected.results,
             found.results,

@@ -22,6 +22,8 @@ from fsir.kernel.errors import KernelError, error_name
 from fsir.kernel.interfaces import ip, private_interfaces
 from fsir.kernel.syscalls import possible_cpus
 from fsir.kernel.uapi import MapType, ProgType
+from fsir.object.exporter import export_object
+from fsir.passes.freeze_environment import depends_on_environment, freeze_environment
 from fsir.run.kernel import running_kernel
 
 PACKET_TYPES = ("xdp", "sched_cls", "sched_act")
@@ -108,6 +110,20 @@ def why_refused(refused: KernelError) -> str:
 _NOISE = ("libbpf: failed to load", "processed ", "-- END", "verification time", "stack depth", "libbpf: prog '")
 
 
+def clock(index: int) -> int:
+    """The time of a packet, in nanoseconds."""
+    return 1_700_000_000_000_000_000 + 100_000 * index
+
+
+def frozen(module: ModuleOp, elf: bytes) -> bytes:
+    """The object of a module, with the time and the random numbers that the interpreter gives."""
+    if not depends_on_environment(module):
+        return elf
+    copy = module.clone()
+    freeze_environment(copy)
+    return export_object(copy)
+
+
 def run_in_kernel(
     elf: bytes, target: Target, type_: str, module: ModuleOp, maps: Contents, packets: Sequence[bytes]
 ) -> Trace:
@@ -118,7 +134,7 @@ def run_in_kernel(
         results = []
         for index, packet in enumerate(packets):
             try:
-                verdict, data, meta = program.run(packet)
+                verdict, data, meta = program.run(packet, clock_ns=clock(index))
             except KernelError as refused:
                 if hook == "xdp" or refused.errno != errno.EINVAL or not _is_cut_short(packet):
                     raise
@@ -161,7 +177,7 @@ def run_interpreted(
     hook = HOOKS[type_]
     results = []
     for index in range(len(packets)) if only is None else only:
-        out = program.run(packets[index], clock_ns=1_700_000_000_000_000_000 + 100_000 * index)
+        out = program.run(packets[index], clock_ns=clock(index))
         results.append(PacketResult(index, out.verdict, out.data, out.meta, hook, instructions=out.instructions))
     return Trace(results, program.dump_maps())
 
