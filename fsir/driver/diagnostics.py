@@ -162,7 +162,8 @@ def place_of(at: At, input_name: str = "") -> Place:
 def _resolve(location: Attribute | None, input_name: str) -> Place | None:
     """The file position that `location` holds, or its name; None for an unknown one."""
     if isinstance(location, FileLineColLoc):
-        return Place(location.filename.data, location.line.data, location.column.data)
+        line = location.line.data  # 0: the compiler knows none
+        return Place(location.filename.data, line, location.column.data) if line else None
     if isinstance(location, NameLoc):
         inner = _resolve(location.location, input_name)
         return inner or Place(input_name, detail=location.desc.data)

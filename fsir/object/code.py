@@ -28,6 +28,9 @@ from fsir import isa
 
 UNDEFINED = -1
 
+Line = tuple[str, int, int]
+"""File, line, column; line 0 where the compiler knows none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -53,7 +56,7 @@ class Code:
 
     data: bytes
     refs: dict[int, Ref] = field(default_factory=dict)
-    lines: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    lines: dict[int, Line] = field(default_factory=dict)
     cores: dict[int, tuple[int, str, int]] = field(default_factory=dict)
 
     @property

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from xdsl.dialects.builtin import DictionaryAttr, FileLineColLoc, IntAttr, StringAttr
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.dialects.builtin import DictionaryAttr, FileLineColLoc, IntAttr, NameLoc, StringAttr
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from fsir import isa
@@ -92,8 +92,10 @@ def _encode_op(op: Operation, starts: dict[Block, int], code: Code, data: bytear
 
 
 def _attach(op: Operation, code: Code, offset: int) -> None:
-    location = op.location
-    if isinstance(location, FileLineColLoc) and location.line.data > 0:
+    location: Attribute = op.location
+    if isinstance(location, NameLoc):
+        location = location.location
+    if isinstance(location, FileLineColLoc):
         code.lines[offset] = (location.filename.data, location.line.data, location.column.data)
     core = op.properties.get("core")
     if isinstance(core, DictionaryAttr):

@@ -13,7 +13,7 @@ from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import DeclOp
 from fsir.dialects.object import SectionOp, SymbolOp
 from fsir.object.btf import Btf, load_btf, store_btf
-from fsir.object.btf_ext import BtfExt, CoreRelo, FuncInfo, LineInfo, load_btf_ext, store_btf_ext
+from fsir.object.btf_ext import load_btf_ext, store_btf_ext
 from fsir.object.code import Code, Ref
 from fsir.object.elf import (
     SHN_LORESERVE,
@@ -25,6 +25,7 @@ from fsir.object.elf import (
 )
 from fsir.object.encode import encode
 from fsir.object.errors import ObjectError
+from fsir.object.extension import Emitted, Rebuilder
 from fsir.object.map_model import MAP_TYPES
 from fsir.object.mapdefs import MapDef, add_btf_map
 
@@ -222,49 +223,23 @@ class _Exporter:
         return btf
 
     def write_extension(self, btf: Btf) -> None:
-        """Rebuild `.BTF.ext` from what the functions carry. Source text is found again by file and line."""
+        """Rebuild `.BTF.ext` from what the functions carry."""
         old = load_btf_ext(self.obj, btf)
         if old is None:
             store_btf(self.obj, btf)
             return
-        text: dict[tuple[str, int, int], tuple[int, int]] = {}
-        for line in old.line_info:
-            key = (btf.string(line.file_name_off), line.line, line.col)
-            text.setdefault(key, (line.file_name_off, line.line_off))
-        new = BtfExt([], [], [], old.record_sizes, old.flags, old.header_length, old.header_tail, old._section_offsets)
-        for name, placed in self.placed.items():
-            section = self.obj.sections[self.section_of[name]].name
-            self.extend(new, placed, section, btf, text)
         order = {s.name: i for i, s in reversed(list(enumerate(self.obj.sections)))}
-        for records in (new.func_info, new.line_info, new.core_relos):
-            cast("list[FuncInfo]", records).sort(key=lambda r: (order[r.section], r.insn_off))
-        if not new.line_info:
-            new.record_sizes[1] = 0
-        store_btf_ext(self.obj, new, btf)
+        functions = [
+            Emitted(
+                self.obj.sections[self.section_of[name]].name,
+                placed.start,
+                placed.code,
+                None if placed.func.btf_func is None else placed.func.btf_func.data,
+            )
+            for name, placed in self.placed.items()
+        ]
+        store_btf_ext(self.obj, Rebuilder(old, btf, order).rebuild(functions), btf)
         store_btf(self.obj, btf)
-
-    def extend(
-        self,
-        ext: BtfExt,
-        placed: _Placed,
-        section: str,
-        btf: Btf,
-        text: dict[tuple[str, int, int], tuple[int, int]],
-    ) -> None:
-        start, code = placed.start, placed.code
-        if placed.func.btf_func is not None:
-            ext.func_info.append(FuncInfo(section, start, placed.func.btf_func.data))
-        last: tuple[str, int, int] | None = None
-        places = list(code.lines.items())
-        if places and places[0][0] != 0:  # the kernel wants a line for the first instruction
-            places.insert(0, (0, places[0][1]))
-        for offset, place in places:
-            if place != last:
-                file_off, line_off = text.get(place) or (btf.add_string(place[0]), 0)
-                ext.line_info.append(LineInfo(section, start + offset, file_off, line_off, place[1], place[2]))
-                last = place
-        for offset, (type_id, access, kind) in code.cores.items():
-            ext.core_relos.append(CoreRelo(section, start + offset, type_id, btf.add_string(access), kind))
 
 
 def _reloc(attr: DictionaryAttr) -> Reloc:

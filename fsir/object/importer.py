@@ -16,7 +16,7 @@ from fsir.dialects.object import SectionOp, SymbolOp
 from fsir.driver.diagnostics import Place, warning
 from fsir.object.btf import Btf, Kind, load_btf
 from fsir.object.btf_ext import BtfExt, load_btf_ext
-from fsir.object.code import UNDEFINED, Code, Ref
+from fsir.object.code import UNDEFINED, Code, Line, Ref
 from fsir.object.elf import (
     R_BPF_64_32,
     R_BPF_64_64,
@@ -31,6 +31,7 @@ from fsir.object.elf import (
     Symbol,
     read_elf,
 )
+from fsir.object.extension import spread
 from fsir.object.lift import lift
 from fsir.object.mapdefs import MapDef, lacks_description, read_map_defs
 from fsir.object.sections import program_type
@@ -186,12 +187,12 @@ class _Importer:
     def extension(
         self,
     ) -> tuple[
-        dict[str, list[tuple[int, tuple[str, int, int]]]],
+        dict[str, list[tuple[int, Line]]],
         dict[str, dict[int, tuple[int, str, int]]],
         dict[str, dict[int, int]],
     ]:
         """What `.BTF.ext` says by section name: line records, CO-RE relocations and function types by offset."""
-        lines: dict[str, list[tuple[int, tuple[str, int, int]]]] = {}
+        lines: dict[str, list[tuple[int, Line]]] = {}
         cores: dict[str, dict[int, tuple[int, str, int]]] = {}
         infos: dict[str, dict[int, int]] = {}
         if self.ext is not None and self.btf is not None:
@@ -208,13 +209,13 @@ class _Importer:
     def function(
         self,
         f: _Function,
-        lines: dict[str, list[tuple[int, tuple[str, int, int]]]],
+        lines: dict[str, list[tuple[int, Line]]],
         cores: dict[str, dict[int, tuple[int, str, int]]],
         infos: dict[str, dict[int, int]],
     ) -> FuncOp:
         name = self.obj.sections[f.section].name
         code = self.code(f)
-        _spread_lines(code, f, lines.get(name, []))
+        code.lines = spread(lines.get(name, []), f.start, f.end)
         code.cores = {at - f.start: c for at, c in cores.get(name, {}).items() if f.start <= at < f.end}
         btf_func = infos.get(name, {}).get(f.start)
         type_ = self.types.get(name) or program_type(name, self.prog_type or self.odd_type(name))
@@ -340,12 +341,3 @@ class _Importer:
 def _rank(symbol: Symbol) -> tuple[bool, bool]:
     """Which of several symbols at one place names the function."""
     return symbol.type == STT_FUNC, symbol.bind != STB_LOCAL
-
-
-def _spread_lines(code: Code, f: _Function, records: list[tuple[int, tuple[str, int, int]]]) -> None:
-    """Give every instruction the line record that it falls under."""
-    mine = sorted((at - f.start, place) for at, place in records if f.start <= at < f.end)
-    ends = [at for at, _ in mine[1:]] + [f.end - f.start]
-    for (at, place), end in zip(mine, ends, strict=False):
-        for offset in range(at, end, isa.INSN_SIZE):
-            code.lines[offset] = place

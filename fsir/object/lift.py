@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from xdsl.dialects.builtin import (
     DictionaryAttr,
@@ -37,7 +38,7 @@ from fsir.dialects.ebpf import (
 )
 from fsir.dialects.ebpf.base import SEGMENTS, segments
 from fsir.isa import Form
-from fsir.object.code import UNDEFINED, Code, Ref
+from fsir.object.code import UNDEFINED, Code, Line, Ref
 
 FP = 10
 _CLOBBERED = 0b111111  # r0 … r5
@@ -161,9 +162,17 @@ def raw_region(code: Code, in_section: str) -> Region:
 
 
 def _location(code: Code, in_section: str, offset: int) -> LocationAttr:
-    if (line := code.lines.get(offset)) is not None:
-        return FileLineColLoc(StringAttr(line[0]), IntAttr(line[1]), IntAttr(line[2]))
-    return NameLoc(StringAttr(f"{in_section}+{offset:#x}"), UnknownLoc()) if in_section else UnknownLoc()
+    """The source line, else section and offset; both where the compiler says that no one line is meant."""
+    line = code.lines.get(offset)
+    if line is not None and line[1] > 0:
+        return _line_location(line)
+    place = UnknownLoc() if line is None else _line_location(line)
+    return NameLoc(StringAttr(f"{in_section}+{offset:#x}"), place) if in_section or line is not None else place
+
+
+@lru_cache(maxsize=1024)
+def _line_location(line: Line) -> LocationAttr:
+    return FileLineColLoc(StringAttr(line[0]), IntAttr(line[1]), IntAttr(line[2]))
 
 
 class _Lifter:

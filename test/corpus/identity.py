@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.printer import Printer
 
 from corpus.collection import Item
 from corpus.findings import FAIL, NOTE, OK, Findings
@@ -13,9 +10,10 @@ from fsir.analysis.verify import verify_module
 from fsir.analysis.verify_allocated import verify_allocated
 from fsir.dialects.ebpf import FuncOp, RawOp, functions
 from fsir.driver.context import make_context
+from fsir.driver.emitters import print_module
 from fsir.driver.inputs import parse_text
 from fsir.object.code import Code
-from fsir.object.elf import ElfObject, read_elf
+from fsir.object.elf import ElfObject, read_elf, write_elf
 from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
 from fsir.object.lift import why_raw
@@ -24,9 +22,10 @@ CodeSections = dict[str, tuple[bytes, list[tuple[int, int, str, int]]]]
 
 
 def check(item: Item) -> Findings:
-    """Import, verify, export; print, parse, print; export what was parsed."""
+    """Import, verify, export; print, parse, print; export what was parsed. Without locations the text makes the same
+    code; with them, the same object."""
     result = Findings()
-    expected = code_of(read_elf(item.data, item.name))
+    original = read_elf(item.data, item.name)
     module = import_object(item.data, item.name)
     verify_module(module)
     for func in functions(module):
@@ -34,18 +33,30 @@ def check(item: Item) -> Findings:
         result.count("functions")
         if func.is_raw():
             result.add(NOTE, f"{item.name} {func.symbol}", f"kept raw: {why_raw(_code(func)) or 'unknown reason'}")
+    expected = code_of(original)
     result.count("instructions", sum(len(data) // 8 for data, _ in expected.values()))
     result.count("code sections", len(expected))
-    _compare(result, item, "export", expected, export_object(module))
-    text = text_of(module)
-    parsed = parse_text(make_context(), text, item.name)
-    verify_module(parsed)
-    if text_of(parsed) != text:
-        result.add(FAIL, item.name, "print, parse, print is no fixed point", _first_line(text, text_of(parsed)))
-    _compare(result, item, "export of the text", expected, export_object(parsed))
+    result.count("relocations of code", sum(len(relocs) for _, relocs in expected.values()))
+    exported = export_object(module)
+    _compare(result, item, "export", expected, exported)
+    _compare_all(result, item, "export", original, exported)
+    _compare(result, item, "export of the text", expected, export_object(_reread(result, item, module, False)))
+    located = export_object(_reread(result, item, module, True))
+    _compare_all(result, item, "export of the text with locations", original, located)
     if not any(finding.status == FAIL for finding in result.found):
         result.add(OK, item.name)
     return result
+
+
+def _reread(result: Findings, item: Item, module: ModuleOp, locations: bool) -> ModuleOp:
+    """The module that the text of a module gives; printed again it must be the same text."""
+    text = print_module(module, debuginfo=locations)
+    parsed = parse_text(make_context(), text, item.name)
+    verify_module(parsed)
+    again = print_module(parsed, debuginfo=locations)
+    if again != text:
+        result.add(FAIL, item.name, "print, parse, print is no fixed point", _first_line(text, again))
+    return parsed
 
 
 def code_of(obj: ElfObject) -> CodeSections:
@@ -66,12 +77,6 @@ def _symbol_name(obj: ElfObject, number: int) -> str:
     return symbol.name or (obj.sections[symbol.shndx].name if symbol.shndx < len(obj.sections) else "")
 
 
-def text_of(module: ModuleOp) -> str:
-    stream = StringIO()
-    Printer(stream).print_op(module)
-    return stream.getvalue()
-
-
 def _compare(result: Findings, item: Item, what: str, expected: CodeSections, exported: bytes) -> None:
     found = code_of(read_elf(exported, item.name))
     for name, (data, relocs) in expected.items():
@@ -84,6 +89,21 @@ def _compare(result: Findings, item: Item, what: str, expected: CodeSections, ex
         elif found[name][1] != relocs:
             odd = sorted(set(relocs) ^ set(found[name][1]))[:4]
             result.add(FAIL, f"{item.name} {name}", f"{what}: other relocations", str(odd))
+
+
+def _compare_all(result: Findings, item: Item, what: str, original: ElfObject, exported: bytes) -> None:
+    """Every section, symbol and relocation: the objects are the same file once both are laid out by one writer."""
+    if exported == write_elf(original):
+        return
+    found = read_elf(write_elf(original), item.name), read_elf(exported, item.name)
+    names = [[section.name for section in obj.sections] for obj in found]
+    contents = [{section.name: bytes(section.data) for section in obj.sections} for obj in found]
+    if names[0] != names[1]:
+        result.add(FAIL, item.name, f"{what}: other sections", f"{names[0]} / {names[1]}"[:400])
+    elif differing := [name for name in contents[0] if contents[0][name] != contents[1][name]]:
+        result.add(FAIL, item.name, f"{what}: other content", " ".join(differing)[:400])
+    else:
+        result.add(FAIL, item.name, f"{what}: other symbols or relocations")
 
 
 def _code(func: FuncOp) -> Code:

@@ -18,6 +18,8 @@ from fsir.dialects.ebpf import LdSymOp, functions
 from fsir.dialects.map import DeclOp
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, collecting
+from fsir.driver.emitters import print_module
+from fsir.driver.inputs import parse_text
 from fsir.object.elf import ElfObject, read_elf, write_elf
 from fsir.object.errors import ObjectError
 from fsir.object.exporter import export_object
@@ -77,12 +79,17 @@ def check_identity(data: bytes, name: str) -> None:
     for func in functions(module):
         verify_allocated(func)
     expected = code_of(read_elf(data, name))
-    assert code_of(read_elf(export_object(module), name)) == expected
+    whole = write_elf(read_elf(data, name))  # laid out as our writer does
+    assert export_object(module) == whole
     text = text_of(module)
     again = Parser(make_context(), text).parse_module()
     verify_module(again)
     assert text_of(again) == text
     assert code_of(read_elf(export_object(again), name)) == expected
+    located = print_module(module, debuginfo=True)
+    again = parse_text(make_context(), located, name)
+    assert print_module(again, debuginfo=True) == located
+    assert export_object(again) == whole
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
