@@ -44,6 +44,7 @@ TARGETS: dict[str, TargetEntry] = {
         "what is in it (kind=contents), or what it does (kind=access), as format=text or format=json",
         ("kind", "format"),
     ),
+    "svg": TargetEntry("fsir.picture.emit:emit", "a picture: the flow graph, coloured by where it runs"),
     "bundle": TargetEntry("fsir.bundle.emit:emit", "a directory: every part, manifest.json, placement.mlir"),
 }
 
