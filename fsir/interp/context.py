@@ -5,11 +5,16 @@ kernel has rewritten them; everything else is the field's value. An access that 
 (unknown offset, wrong size, a store to a read-only field) is a MemoryFault.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fsir.interp.memory import Memory, MemoryFault
 from fsir.interp.packet_buffer import ETH_HLEN, PacketBuffer
+
+if TYPE_CHECKING:
+    from fsir.interp.helper_tunnel import Tunnel
 
 ETH_P_IP, ETH_P_IPV6 = 0x0008, 0xDD86
 """Values of `protocol`, which is in network byte order: htons(0x0800), htons(0x86dd)."""
@@ -141,6 +146,7 @@ class SkbContext:
         self.transport_offset: int | None = None
         self.mac_length = 0
         """The kernel's mac_len, which is 0 until something sets it."""
+        self.tunnel: Tunnel | None = None
         self.addr = memory.alloc_handle("__sk_buff", self, self.load, self.store).base
 
     def reset(self) -> None:
@@ -151,6 +157,7 @@ class SkbContext:
         self.network_offset = ETH_HLEN
         self.transport_offset = None
         self.mac_length = 0
+        self.tunnel = None
 
     def get(self, name: str) -> int:
         """The value of a field by name, as an integer whatever its size."""

@@ -22,6 +22,7 @@ for _family in (
     "sockets",
     "syncookie",
     "timer",
+    "tunnel",
     "xdp",
 ):
     importlib.import_module(f"fsir.interp.helper_{_family}")
