@@ -17,6 +17,7 @@ from fsir.dialects.ebpf import (
     CallLocalOp,
     CallOp,
     CallxOp,
+    CastOp,
     FramePointerType,
     FuncOp,
     int_attr,
@@ -130,7 +131,7 @@ def _root(piece: SSAValue) -> SSAValue:
     """The value that has the piece as its low bits."""
     width = width_of(piece.type)
     value = piece
-    while isinstance(value.owner, arith.TruncIOp) or (
+    while isinstance(value.owner, arith.TruncIOp | CastOp) or (
         isinstance(value.owner, arith.ExtUIOp | arith.ExtSIOp) and width_of(value.owner.input.type) >= width
     ):
         value = value.owner.operands[0]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from xdsl.context import Context
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i1, i64
+from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, i1, i8, i64
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.analysis.dominance import DominatorTree
 from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions, width_of
 from fsir.dialects import packet
-from fsir.dialects.ebpf import FuncOp, functions
+from fsir.dialects.ebpf import AluRROp, CastOp, FuncOp, functions
 from fsir.driver.diagnostics import fail
 from fsir.passes._each_function import each_function
 
@@ -24,7 +24,7 @@ _FIELDS: dict[str, dict[type[Operation], int]] = {
 }
 """Offsets of `data`, `data_end` and `data_meta` in `struct xdp_md` and `struct __sk_buff` (uapi linux/bpf.h)."""
 
-_ULE = 7
+_ULT, _ULE = (IntegerAttr(number, i64) for number in (6, 7))
 _ADJUST: dict[type[Operation], int] = {packet.AdjustHeadOp: 44, packet.AdjustMetaOp: 54, packet.AdjustTailOp: 65}
 
 
@@ -83,27 +83,51 @@ class _Guards:
 
     def guard(self, op: packet.GuardOp) -> None:
         build = Builder(op)
-        limit = self.limit(build, op)
+        limit, predicate = self.limit(build, op)
         sides = [build.cast(limit, i64), build.cast(op.end, i64)]
-        compare = arith.CmpiOp.create(
-            operands=sides, result_types=[i1], properties={"predicate": IntegerAttr(_ULE, i64)}
-        )
+        compare = arith.CmpiOp.create(operands=sides, result_types=[i1], properties={"predicate": predicate})
         build.finish(build.add(compare).results[0])
 
-    def limit(self, build: Builder, op: packet.GuardOp) -> SSAValue:
-        """`ptr + size`: an address that is there already on every path, else a new one."""
+    def limit(self, build: Builder, op: packet.GuardOp) -> tuple[SSAValue, IntegerAttr[IntegerType]]:
+        """What is compared with the end, and how: `ptr + size <= end`, or `ptr + size - 1 < end` where that address is
+        there already; else a new address."""
         size = op.size.data
-        if size == 0:
-            return op.ptr
-        for value in self.known.get((op.ptr, size), ()):
+        if (address := self.find(build, op.ptr, size)) is not None:
+            return address, _ULE
+        if (address := self.find(build, op.ptr, size - 1)) is not None and (size > 1 or _is_no_range(op.ptr)):
+            return address, _ULT
+        limit = build.insn("addi", [op.ptr], op.ptr.type, imm=size)
+        self.known.setdefault((op.ptr, size), []).append(limit)
+        return limit, _ULE
+
+    def find(self, build: Builder, base: SSAValue, distance: int) -> SSAValue | None:
+        """The address so far from `base` that is there already on every path."""
+        if distance == 0:
+            return base
+        for value in self.known.get((base, distance), ()):
             # What is known comes from blocks visited before, or earlier in this one.
             owner = value.owner
             assert isinstance(owner, Operation) and owner.parent is not None
             if self.tree.dominates(owner.parent, build.block):
                 return value
-        limit = build.insn("addi", [op.ptr], op.ptr.type, imm=size)
-        self.known.setdefault((op.ptr, size), []).append(limit)
-        return limit
+        return None
+
+
+def _is_no_range(base: SSAValue) -> bool:
+    """Whether nothing needs to know that the first byte is there: from `base < end` alone, the verifier concludes
+    nothing."""
+    return all(_is_distance(use.operation) for use in base.uses)
+
+
+def _is_distance(op: Operation) -> bool:
+    """Whether a user of an address surely leaves the first byte behind it alone."""
+    if isinstance(op, CastOp):
+        return all(isinstance(use.operation, arith.CmpiOp) for use in op.res.uses)
+    if isinstance(op, packet.LoadOp):
+        return op.off.data != 0 or op.res.type != i8
+    if isinstance(op, packet.StoreOp):
+        return op.off.data != 0 or op.value.type != i8
+    return isinstance(op, packet.GuardOp | packet.OffsetOp | packet.AdvanceOp | AluRROp)
 
 
 # --- the other operations, one rule each -----------------------------------------------------------------------------

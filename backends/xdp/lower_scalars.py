@@ -160,7 +160,9 @@ class _Selector:
             lhs = self.sign_extended(lhs)
             rhs = rhs if number is not None or name == "arsh" else self.sign_extended(rhs)
         suffix = "" if width == 64 else "32"
-        if number is None:
+        if name == "sub" and constant_of(lhs) == 0 and number is None:
+            result = build.insn("neg" + suffix, [rhs], type_)
+        elif number is None:
             result = build.insn(name + suffix, [lhs, rhs], type_)
         else:
             # Narrow immediates are zero-extended, but for the operations that look at the sign.

@@ -2,20 +2,22 @@
 
 What lies below is free for spills and for objects that passes add. The answer is an upper bound in bytes, 512 (the
 whole frame) where addresses cannot be followed. An address of the frame is followed through arithmetic, block
-arguments, local calls, and memory: what was stored at a known place comes back from there only. Objects extend upwards
-from their address, as helpers take them; negative offsets and subtractions count.
+arguments, local calls (whose frames are told apart from the caller's), and memory: what was stored at a known place
+comes back from there only. Objects extend upwards from their address, as helpers take them; negative offsets and the
+subtraction of constants count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from xdsl.dialects.builtin import DictionaryAttr, IntAttr
-from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 from xdsl.traits import SymbolTable
 
 from fsir.analysis.cfg import edges
+from fsir.analysis.signs import is_field_offset, is_not_negative
 from fsir.dialects.ebpf import (
     AluRIOp,
     AluRROp,
@@ -29,7 +31,6 @@ from fsir.dialects.ebpf import (
     FpOp,
     FuncOp,
     LdxOp,
-    MovRIOp,
     MovRROp,
     StOp,
     StxOp,
@@ -42,15 +43,16 @@ _ACCESSES = (LdxOp, StxOp, StOp, AtomicOp, AtomicFetchOp, CmpxchgOp)
 
 def frame_depth(func: FuncOp) -> int:
     """Bytes below the frame pointer that `func` may access, 0 to 512. The function may be virtual or allocated."""
-    seeds: dict[SSAValue, _Place] = {
-        op.res: _Place(0, True) for block in func.body.blocks for op in block.ops if isinstance(op, FpOp)
-    }
-    return -_Reach(func, seeds, _Memory(), {func.symbol}).run() if seeds else 0
+    if not any(isinstance(op, FpOp) for block in func.body.blocks for op in block.ops):
+        return 0
+    depth = _Depth(func.symbol)
+    _Reach(func, {}, depth, frozenset({func.symbol})).run()
+    return -depth.lowest
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An address: at least `offset` bytes from the frame pointer; just there if `exact`."""
+    """An address in a frame: at least `offset` bytes from the frame pointer; just there if `exact`."""
 
     offset: int
     exact: bool
@@ -64,86 +66,114 @@ class _Place:
 
 _ANYWHERE = _Place(-FRAME_SIZE, False)
 
+_Places = Mapping[str, _Place]
+"""The addresses that a value may be, by the function whose frame it is; or it is none of a frame that is followed."""
 
-def _join(a: _Place | None, b: _Place | None) -> _Place | None:
-    if a is None or b is None or a == b:
-        return b if a is None else a
-    return _Place(min(a.offset, b.offset), False)
+_NOWHERE: _Places = {}
+
+
+def _join(a: _Places, b: _Places) -> _Places:
+    if not a or not b or a == b:
+        return a or b
+    joined = dict(a)
+    for frame, place in b.items():
+        known = a.get(frame, place)
+        joined[frame] = place if known == place else _Place(min(known.offset, place.offset), False)
+    return joined
 
 
 @dataclass
-class _Memory:
-    """The addresses that were stored: at known offsets of the frame, at unknown ones, and outside of it (where that is
-    another frame; from elsewhere no program can use an address that it reads back)."""
+class _Depth:
+    """How deep the frame of `function` is used, as far as that is known, and the addresses that were stored: at known
+    offsets of frames, at unknown ones, and outside of those that are followed (where that is a caller's frame; from
+    elsewhere no program can use an address that it reads back)."""
 
-    slots: dict[int, _Place] = field(default_factory=dict)
-    somewhere: _Place | None = None
-    outside: _Place | None = None
+    function: str
+    lowest: int = 0
+    slots: dict[tuple[str, int], _Places] = field(default_factory=dict)
+    somewhere: dict[str, _Places] = field(default_factory=dict)
+    outside: _Places = field(default_factory=dict)
 
-    def put(self, base: _Place | None, offset: int | None, value: _Place) -> bool:
-        """Note a store; whether that is new."""
-        if base is None:
+    def touch(self, places: _Places, offset: int = 0) -> None:
+        """Note an access, or an address that goes where it is not followed."""
+        place = places.get(self.function)
+        if place is not None:
+            self.lowest = max(min(self.lowest, place.offset + offset), -FRAME_SIZE)
+
+    def touch_all(self) -> None:
+        self.lowest = -FRAME_SIZE
+
+    def put(self, base: _Places, sure: bool, offset: int | None, value: _Places) -> bool:
+        """Note a store; whether that is new. The base may be no address of a frame after all, unless that is `sure`."""
+        changed = False
+        for frame, place in base.items():
+            if place.exact and offset is not None:
+                changed |= _join_into(self.slots, (frame, place.offset + offset), value)
+            else:
+                changed |= _join_into(self.somewhere, frame, value)
+        if not sure:
             before, self.outside = self.outside, _join(self.outside, value)
-            return before != self.outside
-        if not base.exact or offset is None:
-            before, self.somewhere = self.somewhere, _join(self.somewhere, value)
-            return before != self.somewhere
-        slot = base.offset + offset
-        before = self.slots.get(slot)
-        joined = _join(before, value)
-        assert joined is not None
-        self.slots[slot] = joined
-        return before != joined
+            changed |= before != self.outside
+        return changed
 
-    @property
-    def lowest(self) -> int:
-        """The lowest of the stored addresses."""
-        found = (*self.slots.values(), self.somewhere, self.outside)
-        return min((place.offset for place in found if place is not None), default=0)
-
-    def get(self, base: _Place | None, offset: int | None) -> _Place | None:
-        """What a load of 64 bits may give. (The base may also be no address of the frame after all.)"""
-        if base is None:
-            return self.outside
-        found = _join(self.somewhere, self.outside)
-        if base.exact and offset is not None:
-            return _join(found, self.slots.get(base.offset + offset))
-        for place in self.slots.values():
-            found = _join(found, place)
+    def get(self, base: _Places, sure: bool, offset: int | None) -> _Places:
+        """What a load of 64 bits may give."""
+        found = _NOWHERE if sure else self.outside
+        for frame, place in base.items():
+            found = _join(found, self.somewhere.get(frame, _NOWHERE))
+            if place.exact and offset is not None:
+                found = _join(found, self.slots.get((frame, place.offset + offset), _NOWHERE))
+                continue
+            for (owner, _), stored in self.slots.items():
+                if owner == frame:
+                    found = _join(found, stored)
         return found
+
+    def stored(self) -> Iterator[_Places]:
+        """All that was stored."""
+        yield from self.slots.values()
+        yield from self.somewhere.values()
+        yield self.outside
+
+    def state(self) -> object:
+        return dict(self.slots), dict(self.somewhere), self.outside
+
+
+_Key = TypeVar("_Key")
+
+
+def _join_into(table: dict[_Key, _Places], key: _Key, value: _Places) -> bool:
+    before = table.get(key, _NOWHERE)
+    table[key] = _join(before, value)
+    return before != table[key]
 
 
 class _Reach:
-    """Follows addresses of one frame through a function, whose own it is or to which they are passed."""
+    """Follows addresses of frames through a function: of its own, and of those of its callers that are followed."""
 
-    def __init__(self, func: FuncOp, seeds: Mapping[SSAValue, _Place], memory: _Memory, active: set[str]) -> None:
-        self.func, self.active, self.memory = func, active, memory
-        self.at: dict[SSAValue, _Place] = dict(seeds)
-        self.lowest = 0
+    def __init__(self, func: FuncOp, seeds: Mapping[SSAValue, _Places], depth: _Depth, active: frozenset[str]) -> None:
+        self.func, self.active, self.depth = func, active, depth
+        self.at: dict[SSAValue, _Places] = dict(seeds)
         self.changed = True
 
-    def run(self) -> int:
-        """The lowest offset from the frame pointer that is accessed or passed on."""
+    def run(self) -> None:
+        """Go through the function until nothing new is found."""
         while self.changed:
             self.changed = False
             for block in self.func.body.blocks:
                 for op in block.ops:
                     self.visit(op)
                 self.pass_on(block)
-                if self.lowest <= -FRAME_SIZE:
-                    return -FRAME_SIZE
-        return self.lowest
+                if self.depth.lowest <= -FRAME_SIZE:
+                    return
 
-    def reach(self, value: SSAValue, place: _Place) -> None:
-        """`value` may be this address."""
-        known = self.at.get(value)
-        joined = _join(known, place)
-        if joined is not None and joined != known:
+    def reach(self, value: SSAValue, places: _Places) -> None:
+        """`value` may be one of these addresses."""
+        known = self.at.get(value, _NOWHERE)
+        joined = _join(known, places)
+        if joined != known:
             self.at[value] = joined
             self.changed = True
-
-    def touch(self, offset: int) -> None:
-        self.lowest = max(min(self.lowest, offset), -FRAME_SIZE)
 
     def pass_on(self, block: Block) -> None:
         for successor, values in edges(block):
@@ -152,91 +182,103 @@ class _Reach:
                     self.reach(arg, self.at[value])
 
     def visit(self, op: Operation) -> None:
-        known = [self.at.get(value) for value in op.operands]
+        if isinstance(op, FpOp):
+            self.reach(op.res, {self.func.symbol: _Place(0, True)})
+            return
+        known = [self.at.get(value, _NOWHERE) for value in op.operands]
         if isinstance(op, LdxOp) and op.row.width == 64:
-            found = self.memory.get(known[0], None if "core" in op.properties else op.off.data)
-            if found is not None:
-                self.reach(op.res, found)
+            offset = None if "core" in op.properties else op.off.data
+            self.reach(op.res, self.depth.get(known[0], _is_in_frame(op.base), offset))
         if isinstance(op, CallOp) and _calls_back(op):
-            self.touch(self.memory.lowest)
-        places = [place for place in known if place is not None]
-        if not places or op.successors:
+            for places in self.depth.stored():
+                self.depth.touch(places)
+        if not any(known) or op.successors:
             return
         if "core" in op.properties:
             self.relocated(op, known)
         elif isinstance(op, _ACCESSES):
             self.access(op, known, op.int_prop("off"))
         elif isinstance(op, CastOp | MovRROp):
-            self.reach(op.results[0], places[0])
+            self.reach(op.results[0], known[0])
         elif isinstance(op, AluRIOp):
             by = {"add": op.imm.data, "sub": -op.imm.data}.get(op.row.op)
-            self.reach(op.res, _ANYWHERE if by is None else places[0].moved(by))
+            moved = {name: _ANYWHERE if by is None else place.moved(by) for name, place in known[0].items()}
+            self.reach(op.res, moved)
         elif isinstance(op, AluRROp):
             self.arithmetic(op, known)
         elif isinstance(op, CallLocalOp):
             self.call(op, known)
         elif isinstance(op, CallxOp):
-            self.touch(-FRAME_SIZE)
+            self.depth.touch_all()
         elif isinstance(op, CallOp):
             self.helper(op, known)
         else:
-            self.touch(min(place.offset for place in places))
+            for places in known:
+                self.depth.touch(places)
             if op.name.startswith("arith."):
-                self.reach(op.results[0], _ANYWHERE)
+                self.reach(op.results[0], _lost(known))
 
-    def relocated(self, op: Operation, known: list[_Place | None]) -> None:
+    def relocated(self, op: Operation, known: list[_Places]) -> None:
         """An access or an addition whose offset the loader fills in: that of a field, and so not negative."""
-        base = known[0]
-        if isinstance(op, _ACCESSES) and _is_field_offset(op):
+        if isinstance(op, _ACCESSES) and is_field_offset(op):
             self.access(op, known, None)
-        elif base is not None and isinstance(op, AluRIOp) and op.row.name == "addi" and _is_field_offset(op):
-            self.reach(op.res, base.anywhere_above())
+        elif isinstance(op, AluRIOp) and op.row.name == "addi" and is_field_offset(op):
+            self.reach(op.res, {name: place.anywhere_above() for name, place in known[0].items()})
         else:
-            self.touch(-FRAME_SIZE)
+            self.depth.touch_all()
 
-    def access(self, op: Operation, known: list[_Place | None], offset: int | None) -> None:
+    def access(self, op: Operation, known: list[_Places], offset: int | None) -> None:
         """A load or store; `offset` None is one that is not negative."""
-        base = known[0]
-        if base is not None:
-            self.touch(base.offset + (offset or 0))
+        self.depth.touch(known[0], offset or 0)
         for value in known[1:]:
-            if value is not None:
-                self.changed |= self.memory.put(base, offset, value)
+            if value:
+                self.changed |= self.depth.put(known[0], _is_in_frame(op.operands[0]), offset, value)
 
-    def arithmetic(self, op: AluRROp, known: list[_Place | None]) -> None:
-        """Sums with numbers that are not negative go up; a number less an address is none; the rest may be anywhere."""
+    def arithmetic(self, op: AluRROp, known: list[_Places]) -> None:
+        """Sums with numbers that are not negative go up; a difference is a number, as the kernel lets nothing but an
+        address be subtracted from an address of the stack; the rest may be anywhere."""
         base, other = known
-        if op.row.op == "sub" and base is None:
+        if op.row.name == "sub":
             return
-        number = op.rhs if other is None else op.lhs
-        if op.row.op == "add" and (base is None or other is None) and _is_not_negative(number):
-            place = base or other
-            assert place is not None
-            self.reach(op.res, place.anywhere_above())
+        number = op.lhs if other else op.rhs
+        if op.row.op == "add" and not (base and other) and is_not_negative(number):
+            self.reach(op.res, {name: place.anywhere_above() for name, place in (base or other).items()})
         else:
-            self.reach(op.res, _ANYWHERE)
+            self.reach(op.res, _lost(known))
 
-    def call(self, op: CallLocalOp, known: list[_Place | None]) -> None:
+    def call(self, op: CallLocalOp, known: list[_Places]) -> None:
         module = op.get_toplevel_object()
         name = op.callee.root_reference.data
         callee = SymbolTable.lookup_symbol(module, op.callee) if isinstance(module, Operation) else None
         if not isinstance(callee, FuncOp) or name in self.active or len(known) > len(callee.entry.args):
-            self.touch(-FRAME_SIZE)
+            self.depth.touch_all()
             return
-        seeds: dict[SSAValue, _Place] = {
-            arg: place for arg, place in zip(callee.entry.args, known, strict=False) if place is not None
-        }
-        before = replace(self.memory, slots=dict(self.memory.slots))
-        self.touch(_Reach(callee, seeds, self.memory, self.active | {name}).run())
-        self.changed |= before != self.memory
+        seeds = {arg: places for arg, places in zip(callee.entry.args, known, strict=False) if places}
+        before = self.depth.state()
+        _Reach(callee, seeds, self.depth, self.active | {name}).run()
+        self.changed |= before != self.depth.state()
 
-    def helper(self, op: CallOp, known: list[_Place | None]) -> None:
+    def helper(self, op: CallOp, known: list[_Places]) -> None:
         """A helper's arguments; what it takes for a number is no address to it."""
         prototype = HELPERS.get(op.helper.data)
         args = prototype.args if prototype is not None and len(prototype.args) == len(known) else ()
-        for index, place in enumerate(known):
-            if place is not None and not (args and args[index].kind in _NUMBERS):
-                self.touch(place.offset)
+        for index, places in enumerate(known):
+            if not (args and args[index].kind in _NUMBERS):
+                self.depth.touch(places)
+
+
+def _lost(known: Iterable[_Places]) -> _Places:
+    """Somewhere in the same frames."""
+    return {name: _ANYWHERE for places in known for name in places}
+
+
+def _is_in_frame(value: SSAValue) -> bool:
+    """Whether a value is surely an address of the frame of the function that it is in."""
+    while isinstance(owner := value.owner, CastOp | MovRROp) or (
+        isinstance(owner, AluRIOp) and owner.row.op in ("add", "sub")
+    ):
+        value = owner.operands[0]
+    return isinstance(owner, FpOp)
 
 
 def _calls_back(op: CallOp) -> bool:
@@ -246,32 +288,3 @@ def _calls_back(op: CallOp) -> bool:
 
 
 _NUMBERS = frozenset({ArgKind.SCALAR, ArgKind.ALLOC_SIZE}) | SIZE_KINDS
-
-
-def _is_field_offset(op: Operation) -> bool:
-    """Whether the CO-RE relocation of an operation is the byte offset of a field (kind 0, uapi linux/bpf.h)."""
-    core = op.properties["core"]
-    kind = core.data.get("kind") if isinstance(core, DictionaryAttr) else None
-    return isinstance(kind, IntAttr) and kind.data == 0
-
-
-def _is_not_negative(value: SSAValue) -> bool:
-    """Whether a scalar is surely not negative as a signed 64-bit number, by its defining instruction alone."""
-    owner = value.owner
-    if isinstance(value, BlockArgument) or not isinstance(owner, Operation):
-        return False
-    if "core" in owner.properties and not _is_field_offset(owner):
-        return False
-    if isinstance(owner, LdxOp):
-        return not owner.row.signed and owner.row.width < 64
-    if isinstance(owner, AluRIOp):
-        if owner.row.width == 32:
-            return True
-        if "core" in owner.properties:
-            return False
-        return (owner.row.op == "and" and owner.imm.data >= 0) or (owner.row.op == "rsh" and owner.imm.data & 63 != 0)
-    if isinstance(owner, AluRROp):
-        return owner.row.width == 32
-    if isinstance(owner, MovRROp):
-        return owner.row.width == 32 and not owner.row.signed
-    return isinstance(owner, MovRIOp) and (owner.row.width == 32 or owner.imm.data >= 0)

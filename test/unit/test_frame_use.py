@@ -88,6 +88,23 @@ CASES = [
         512,
     ),
     ("a local call", "%a = ebpf.addi %fp, -24 : reg -> reg\n %r = ebpf.call_local @g(%a) : reg -> reg", 32),
+    (
+        "an address in the frame of a callee is not in the caller's memory",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n %r = ebpf.call_local @j(%a, %x) : reg, reg -> reg",
+        24,
+    ),
+    (
+        "an address by way of a place that may be here or elsewhere",
+        """%a = ebpf.addi %fp, -24 : reg -> reg
+        ebpf.jeqi %x, 0, ^j(%a : reg), ^o : reg
+        ^o:
+        ebpf.ja ^j(%x : reg)
+        ^j(%p : !ebpf.reg):
+        ebpf.stx64 %p[0], %a : reg, reg
+        %q = ebpf.ldx64 %x[0] : reg -> reg
+        ebpf.st8 %q[-40], 0 : reg""",
+        64,
+    ),
     ("an offset of a field", "%v = ebpf.ldx64 %fp[-400] " + CORE.format(0) + " : reg -> reg", 0),
     ("an enumeration value", "%a = ebpf.addi %fp, -8 " + CORE.format(11) + " : reg -> reg", 512),
 ]
@@ -119,6 +136,18 @@ def test_depth(name: str, body: str, depth: int) -> None:
           %q = ebpf.ldx64 %p[0] : reg -> reg
           ebpf.st8 %q[-30], 0 : reg
           ebpf.exit(%q) : reg
+        }}
+        ebpf.func @j section ".text" {{
+        ^bb0(%p : !ebpf.reg, %x : !ebpf.reg):
+          %fp = ebpf.frame -> reg
+          ebpf.stx64 %fp[-72], %p : reg, reg
+          %q = ebpf.ldx64 %x[8] : reg -> reg
+          %n = ebpf.ldx64 %x[16] : reg -> reg
+          %s = ebpf.add %q, %n : reg, reg -> reg
+          ebpf.st64 %s[0], 0 : reg
+          %t = ebpf.ldx64 %fp[-72] : reg -> reg
+          ebpf.st64 %t[0], 0 : reg
+          ebpf.exit(%n) : reg
         }}
         """
     )

@@ -71,3 +71,17 @@ ebpf.func @others section "xdp" attributes {prog_type = "xdp"} {
   %r = map.redirect @ports[%x] flags %x : i64, i64 -> i64
   ebpf.exit(%r) : i64
 }
+
+// Key and value of the same content are one object, also when the word goes by another type in each.
+// CHECK-LABEL: ebpf.func @twice
+// CHECK:         %[[O:.*]] = ebpf.alloca 8 -> !ebpf.fp
+// CHECK-NOT:     ebpf.alloca
+// CHECK:         ebpf.call 2(%{{.*}}, %[[O]], %[[O]], %{{.*}})
+map.decl @wide "hash" key 8 value 8 entries 16 flags 0
+ebpf.func @twice section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%w : !ebpf.reg, %x : i64):
+  %a = ebpf.cast %w : reg -> i64
+  %b = ebpf.cast %w : reg -> i64
+  %u = map.update @wide key (%a) value (%b) flags %x : i64, i64, i64 -> i64
+  ebpf.exit(%u) : i64
+}

@@ -60,3 +60,59 @@ ebpf.func @resize section "xdp" attributes {prog_type = "xdp"} {
   %m = packet.adjust_meta %ctx, %d : !packet.ctx, i64 -> i64
   packet.verdict %m : i64
 }
+
+// An address one byte short of the limit that is there already is compared instead: what is below the end is before it.
+// CHECK-LABEL: ebpf.func @last_byte
+// CHECK:         %[[NEXT:.*]] = ebpf.addi %[[DATA:.*]], 14 : !packet.ptr -> !packet.ptr
+// CHECK-NEXT:    %[[A:.*]] = ebpf.cast %[[NEXT]] : !packet.ptr -> i64
+// CHECK-NEXT:    %[[B:.*]] = ebpf.cast %[[END:.*]] : !packet.end_ptr -> i64
+// CHECK-NEXT:    arith.cmpi ult, %[[A]], %[[B]] : i64
+ebpf.func @last_byte section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %next = packet.offset %data[14] : !packet.ptr -> !packet.ptr
+  %ok = packet.guard %data[15], %end : !packet.ptr, !packet.end_ptr -> i1
+  %pass = arith.constant 2 : i64
+  cf.cond_br %ok, ^in, ^out
+^in:
+  %byte = arith.constant 1 : i8
+  packet.store %next[0], %byte : !packet.ptr, i8
+  cf.br ^out
+^out:
+  packet.verdict %pass : i64
+}
+
+// From an address itself compared with the end the verifier concludes nothing: only where nothing reads that byte.
+// CHECK-LABEL: ebpf.func @any_byte
+// CHECK:         arith.cmpi ult
+ebpf.func @any_byte section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %ok = packet.guard %data[1], %end : !packet.ptr, !packet.end_ptr -> i1
+  %pass = arith.constant 2 : i64
+  cf.cond_br %ok, ^in, ^out
+^in:
+  cf.br ^out
+^out:
+  packet.verdict %pass : i64
+}
+
+// CHECK-LABEL: ebpf.func @first_byte
+// CHECK:         ebpf.addi %{{.*}}, 1 : !packet.ptr -> !packet.ptr
+// CHECK:         arith.cmpi ule
+ebpf.func @first_byte section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %ok = packet.guard %data[1], %end : !packet.ptr, !packet.end_ptr -> i1
+  %pass = arith.constant 2 : i64
+  cf.cond_br %ok, ^in, ^out
+^in:
+  %byte = packet.load %data[0] : !packet.ptr -> i8
+  packet.store %data[0], %byte : !packet.ptr, i8
+  cf.br ^out
+^out:
+  packet.verdict %pass : i64
+}

@@ -86,3 +86,14 @@ ebpf.func @jumps section "xdp" {
 ^d:
   ebpf.exit(%x) : i64
 }
+
+// A difference from zero is a negation, which needs no register for the zero.
+// CHECK-LABEL: ebpf.func @negation
+// CHECK:         ebpf.neg32 %{{.*}} : i32 -> i32
+ebpf.func @negation section "xdp" {
+^bb0(%x : i32):
+  %zero = arith.constant 0 : i32
+  %n = arith.subi %zero, %x : i32
+  %w = arith.extui %n : i32 to i64
+  ebpf.exit(%w) : i64
+}
