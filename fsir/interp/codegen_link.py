@@ -225,6 +225,8 @@ class Link:
 
     def _extern(self, symbol: str) -> int:
         """The word for an undefined symbol: the kernel's variables and functions."""
+        if symbol not in self.externs and _is_kfunc(symbol):
+            return self.machine.memory.alloc_handle(f"kernel function {symbol}").base
         if symbol not in self.externs and symbol not in self.weak:
             raise HelperError(f"the kernel symbol '{symbol}' does not exist here; run the program with --engine kernel")
         return self.externs.get(symbol, 0)
@@ -234,12 +236,6 @@ class Link:
         if found is None:
             raise HelperError(f"there is no map '{name}'")
         return getattr(found, attribute)
-
-    def _kfunc(self, name: str) -> Compiled:
-        def refuse(*args: int) -> int:
-            raise HelperError(f"the kernel function '{name}' is not interpreted; run the program with --engine kernel")
-
-        return refuse
 
     def _skb_load(self, offset: int, size: int) -> int | None:
         """Big-endian bytes of the packet, None when they are not all there (ld_abs)."""
@@ -271,6 +267,18 @@ def _helper(number: int) -> Compiled:
     return call_of(number)
 
 
+def _kfunc(name: str) -> Compiled:
+    from fsir.interp.kfuncs import kfunc_named
+
+    return kfunc_named(name)
+
+
+def _is_kfunc(name: str) -> bool:
+    from fsir.interp.kfuncs import is_interpreted
+
+    return is_interpreted(name)
+
+
 def _pack(layout: str) -> Callable[..., bytes]:
     return Struct(layout).pack
 
@@ -289,7 +297,7 @@ PROVIDERS: dict[str, Callable[..., object]] = {
     "objects": lambda link, size: _Objects(link.machine, size),
     "packet": lambda link: link.machine.packet,
     "helper": lambda link, number: _helper(number),
-    "kfunc": Link._kfunc,
+    "kfunc": lambda link, name: _kfunc(name),
     "tail_call": lambda link: link.machine.tail_call,
     "function": Link.function,
     "call_address": lambda link: link._call_address,

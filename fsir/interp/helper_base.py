@@ -32,13 +32,15 @@ def helper(name: str, *, word: bool = False) -> Callable[[Call], Call]:
     def register(implementation: Call) -> Call:
         if number in CALLS:
             raise ValueError(f"{name} is implemented twice")
-        CALLS[number] = implementation if word else _as_word(implementation)
+        CALLS[number] = implementation if word else as_word(implementation)
         return implementation
 
     return register
 
 
-def _as_word(implementation: Call) -> Call:
+def as_word(implementation: Call) -> Call:
+    """The same with its result as a word."""
+
     def call(machine: "Machine", r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
         return implementation(machine, r1, r2, r3, r4, r5) & M64
 

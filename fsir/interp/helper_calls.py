@@ -9,6 +9,7 @@ from fsir.interp.machine import HelperError, Machine
 for _family in (
     "callbacks",
     "checksum",
+    "dynptr",
     "environment",
     "fib",
     "maps",

@@ -2,10 +2,8 @@
 
 from fsir.interp.helper_base import M32, M64, helper
 from fsir.interp.machine import Machine
-from fsir.interp.map_base import EFAULT, EINVAL
+from fsir.interp.map_base import EFAULT, EINVAL, ERANGE
 from fsir.interp.memory import MemoryFault
-
-ERANGE = 34
 
 
 def _probe_read(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:

@@ -7,7 +7,8 @@ from fsir.interp.maps_handles import PerfEventArrayMap
 from fsir.interp.maps_ringbuf import RingBufMap
 
 
-def _ring(machine: Machine, addr: int) -> RingBufMap:
+def ring_at(machine: Machine, addr: int) -> RingBufMap:
+    """The ring buffer at an address."""
     target = machine.map_at(addr)
     if not isinstance(target, RingBufMap):
         raise HelperError(f"map {target.name} is not a ringbuf")
@@ -16,25 +17,26 @@ def _ring(machine: Machine, addr: int) -> RingBufMap:
 
 @helper("ringbuf_output")
 def ringbuf_output(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return _ring(machine, r1).output(machine.memory.read_bytes(r2, r3), r4)
+    return ring_at(machine, r1).output(machine.memory.read_bytes(r2, r3), r4)
 
 
 @helper("ringbuf_reserve", word=True)
 def ringbuf_reserve(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return _ring(machine, r1).reserve(r2, r3)
+    return ring_at(machine, r1).reserve(r2, r3)
 
 
 @helper("ringbuf_submit", word=True)
 def ringbuf_submit(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return _commit(machine, r1, discard=False)
+    return commit_reservation(machine, r1, discard=False)
 
 
 @helper("ringbuf_discard", word=True)
 def ringbuf_discard(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return _commit(machine, r1, discard=True)
+    return commit_reservation(machine, r1, discard=True)
 
 
-def _commit(machine: Machine, addr: int, *, discard: bool) -> int:
+def commit_reservation(machine: Machine, addr: int, *, discard: bool) -> int:
+    """Submit or discard the reservation at an address."""
     region = machine.memory.region_at(addr)
     if region is None or not isinstance(region.owner, RingBufMap) or not region.owner.commit(addr, discard):
         raise HelperError(f"{machine.memory.describe(addr)} is not an open ring buffer reservation")
@@ -43,7 +45,7 @@ def _commit(machine: Machine, addr: int, *, discard: bool) -> int:
 
 @helper("ringbuf_query", word=True)
 def ringbuf_query(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    return _ring(machine, r1).query(r2)
+    return ring_at(machine, r1).query(r2)
 
 
 _INDEX_MASK = M32

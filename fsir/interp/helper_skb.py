@@ -7,7 +7,7 @@ is for a TC program on an Ethernet device and in a test run.
 from fsir.interp.context import ETH_P_IP, ETH_P_IPV6, VLAN_HLEN, VLAN_TYPES
 from fsir.interp.helper_base import M32, helper
 from fsir.interp.machine import Machine
-from fsir.interp.map_base import EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
+from fsir.interp.map_base import E2BIG, EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
 from fsir.interp.packet_buffer import ETH_HLEN
 
 _INT_MAX = 0x7FFFFFFF
@@ -161,3 +161,24 @@ def _protocol_behind_vlans(machine: Machine) -> int:
         protocol = int.from_bytes(tag[2:], "little")
         offset += VLAN_HLEN
     return 0
+
+
+# Control groups: everything is in the root group.
+
+_ROOT_GROUP = 1
+
+
+@helper("skb_cgroup_id", word=True)
+def skb_cgroup_id(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    return _ROOT_GROUP
+
+
+@helper("skb_ancestor_cgroup_id", word=True)
+def skb_ancestor_cgroup_id(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    return _ROOT_GROUP if r2 & M32 == 0 else 0
+
+
+@helper("skb_under_cgroup")
+def skb_under_cgroup(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    """Groups cannot be stored in a map here, so each of its entries is empty."""
+    return -E2BIG if r3 & M32 >= machine.map_at(r2).max_entries else -EAGAIN

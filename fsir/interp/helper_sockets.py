@@ -50,3 +50,9 @@ for _name in (
     "tcp_gen_syncookie",
 ):
     helper(_name)(_no_socket)
+
+
+@helper("sk_assign")
+def sk_assign(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    """Only sk_lookup programs may assign no socket; what they assign is not looked at."""
+    return _no_socket(machine, r1, r2, r3, r4, r5) if r2 else 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fsir.interp.memory import Memory
 
 ENOENT, E2BIG, EAGAIN, ENOMEM, EFAULT, EBUSY, EEXIST, EINVAL, ENOSPC = 2, 7, 11, 12, 14, 16, 17, 22, 28
-EPROTO, EOPNOTSUPP = 71, 95
+ERANGE, EPROTO, EOPNOTSUPP = 34, 71, 95
 
 # Flags of update (linux/bpf.h)
 BPF_ANY, BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK = 0, 1, 2, 4

@@ -13,6 +13,7 @@ from xdsl.dialects.builtin import ModuleOp
 from corpus.states import INTERFACES, sizes
 from fsir.dialects.ebpf import CallKfuncOp, CallLocalOp, CallOp, FuncOp, LdSymOp, functions
 from fsir.dialects.map import DeclOp
+from fsir.interp import kfuncs
 from fsir.interp.engine import HOOKS, InterpProgram, version_code
 from fsir.interp.helper_calls import is_interpreted
 from fsir.interp.helpers import HELPERS
@@ -202,22 +203,24 @@ def reachable(module: ModuleOp, name: str) -> list[FuncOp]:
     return list(seen.values())
 
 
-def incomparable(module: ModuleOp, name: str, repeatable: bool = True) -> str | None:
-    """Why a program cannot be interpreted as the kernel runs it: it calls what is not interpreted, or (for runs that
-    are not `repeatable`) depends on time or chance."""
+def incomparable(module: ModuleOp, name: str) -> str | None:
+    """Why a program cannot be interpreted as the kernel runs it: it calls what is not interpreted, or asks
+    for what only the process knows that runs it."""
     for func in reachable(module, name):
         if func.is_raw():
             return "has code that is kept raw"
         for op in func.walk():
             if isinstance(op, CallKfuncOp):
-                return "calls a kernel function"
+                name = op.symbol_prop("callee") if op.callee is not None else f"#{op.imm.data}"
+                if not kfuncs.is_interpreted(name):
+                    return f"calls a kernel function that is not interpreted: {name}"
             if isinstance(op, CallOp):
                 number = op.helper.data
                 helper = HELPERS.get(number)
                 if helper is None or not is_interpreted(number):
                     return f"calls a helper that is not interpreted: {helper.name if helper else number}"
-                if (helper.time or helper.random) and not repeatable:
-                    return f"depends on time or chance: {helper.name}"
+                if "cgroup_id" in helper.name:
+                    return f"depends on the control group that it runs in: {helper.name}"
     return None
 
 
