@@ -15,6 +15,7 @@ from xdsl.dialects.builtin import (
     ArrayAttr,
     DenseArrayBase,
     DictionaryAttr,
+    IntAttr,
     IntegerType,
     StringAttr,
     SymbolRefAttr,
@@ -52,12 +53,13 @@ class Ref:
 @dataclass(slots=True)
 class Code:
     """Instruction bytes, and by instruction offset: references, source lines (file, line, column), CO-RE relocations
-    (BTF type id, access string, kind)."""
+    (BTF type id, access string, kind). `start` is where the function began in its section, for locations."""
 
     data: bytes
     refs: dict[int, Ref] = field(default_factory=dict)
     lines: dict[int, Line] = field(default_factory=dict)
     cores: dict[int, tuple[int, str, int]] = field(default_factory=dict)
+    start: int = 0
 
     @property
     def slots(self) -> int:
@@ -67,6 +69,8 @@ class Code:
     def to_attribute(self) -> DictionaryAttr:
         """The code as an attribute; inverse of `from_attribute`."""
         entries: dict[str, Attribute] = {"code": StringAttr(self.data.hex())}
+        if self.start:
+            entries["start"] = IntAttr(self.start)
         if self.refs:
             entries["refs"] = ArrayAttr(_ref_to_attribute(offset, ref) for offset, ref in self.refs.items())
         if self.lines:
@@ -94,6 +98,7 @@ class Code:
     @staticmethod
     def _from_entries(entries: Mapping[str, Attribute]) -> Code:
         code = Code(bytes.fromhex(cast(StringAttr, entries["code"]).data))
+        code.start = cast(IntAttr, entries.get("start", IntAttr(0))).data
         for ref in cast("Iterable[DictionaryAttr]", entries.get("refs", ())):
             offset, value = _ref_from_attribute(ref)
             code.refs[offset] = value

@@ -6,6 +6,7 @@ exporter, which finds them through `Code.refs`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import cast
 
@@ -30,6 +31,7 @@ from fsir.isa import Form, Insn
 from fsir.object.code import UNDEFINED, Code, Ref
 
 _SILENT = (FpOp, UndefOp, FallthroughOp, EndOp, CastOp)
+_PLACE = re.compile(r"\+0x([0-9a-f]+)$")  # section and offset, as lifting names instructions without a line
 _R_BPF_64_64, _R_BPF_64_32 = 1, 10
 
 _Fields = dict[str, int]
@@ -94,6 +96,8 @@ def _encode_op(op: Operation, starts: dict[Block, int], code: Code, data: bytear
 def _attach(op: Operation, code: Code, offset: int) -> None:
     location: Attribute = op.location
     if isinstance(location, NameLoc):
+        if offset == 0 and (place := _PLACE.search(location.desc.data)):
+            code.start = int(place[1], 16)
         location = location.location
     if isinstance(location, FileLineColLoc):
         code.lines[offset] = (location.filename.data, location.line.data, location.column.data)

@@ -80,12 +80,12 @@ class Rebuilder:
 
     def unchanged_lines(self, f: Emitted) -> list[LineInfo]:
         """The records that the function had, moved to where it is now, if they still say the same of every
-        instruction. It is looked for where it is now, and where its type says that it was."""
+        instruction. The function is looked for where its type says that it was, and where it is now."""
         if not f.code.lines:
             return []
         records, size = self.lines.get(f.section, []), len(f.code.data)
         info = self.infos.get((f.section, f.btf_func or 0))
-        for was_at in dict.fromkeys((f.start, f.start if info is None else info.insn_off)):
+        for was_at in dict.fromkeys((f.start if info is None else info.insn_off, f.start)):
             mine = [r for r in records if was_at <= r.insn_off < was_at + size]
             said = spread(((r.insn_off, self.place(r)) for r in mine), was_at, was_at + size)
             starts = (r.insn_off - was_at for r in mine)

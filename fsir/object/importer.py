@@ -246,7 +246,7 @@ class _Importer:
     def code(self, f: _Function) -> Code:
         """The function's bytes, with what its instructions refer to."""
         section = self.obj.sections[f.section]
-        code = Code(bytes(section.data[f.start : f.end]))
+        code = Code(bytes(section.data[f.start : f.end]), start=f.start)
         for reloc in self.obj.relocs.get(f.section, ()):
             if f.start <= reloc.offset < f.end:
                 insn = isa.decode(bytes(section.data), reloc.offset) if reloc.offset + 8 <= len(section) else None

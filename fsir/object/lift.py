@@ -167,7 +167,11 @@ def _location(code: Code, in_section: str, offset: int) -> LocationAttr:
     if line is not None and line[1] > 0:
         return _line_location(line)
     place = UnknownLoc() if line is None else _line_location(line)
-    return NameLoc(StringAttr(f"{in_section}+{offset:#x}"), place) if in_section or line is not None else place
+    return (
+        NameLoc(StringAttr(f"{in_section}+{code.start + offset:#x}"), place)
+        if in_section or line is not None
+        else place
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import random
-from io import StringIO
 from pathlib import Path
 
 import pytest
 from bpf_clang import compile_c
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.parser import Parser
-from xdsl.printer import Printer
+from object_identity import check_identity, code_of
 
 from fsir.analysis.verify import verify_module
-from fsir.analysis.verify_allocated import verify_allocated
 from fsir.dialects.ebpf import LdSymOp, functions
 from fsir.dialects.map import DeclOp
-from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, collecting
-from fsir.driver.emitters import print_module
-from fsir.driver.inputs import parse_text
-from fsir.object.elf import ElfObject, read_elf, write_elf
+from fsir.object.elf import read_elf, write_elf
 from fsir.object.errors import ObjectError
 from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
@@ -52,44 +45,6 @@ SEC("xdp/second") int second(struct xdp_md *ctx)
 }
 """
 """Two programs, subprograms of both kinds, a callback, globals, a map, a loop."""
-
-
-def code_of(obj: ElfObject) -> dict[str, tuple[bytes, list[tuple[int, int, str, int]]]]:
-    """Bytes and relocations (offset, type, symbol name, symbol value) of every code section."""
-    result = {}
-    for index, section in enumerate(obj.sections):
-        if section.is_code:
-            relocs = sorted(
-                (r.offset, r.type, obj.symbols[r.symbol].name, obj.symbols[r.symbol].value)
-                for r in obj.relocs.get(index, ())
-            )
-            result[section.name] = (bytes(section.data), relocs)
-    return result
-
-
-def text_of(module: ModuleOp) -> str:
-    stream = StringIO()
-    Printer(stream).print_op(module)
-    return stream.getvalue()
-
-
-def check_identity(data: bytes, name: str) -> None:
-    module = import_object(data, name)
-    verify_module(module)
-    for func in functions(module):
-        verify_allocated(func)
-    expected = code_of(read_elf(data, name))
-    whole = write_elf(read_elf(data, name))  # laid out as our writer does
-    assert export_object(module) == whole
-    text = text_of(module)
-    again = Parser(make_context(), text).parse_module()
-    verify_module(again)
-    assert text_of(again) == text
-    assert code_of(read_elf(export_object(again), name)) == expected
-    located = print_module(module, debuginfo=True)
-    again = parse_text(make_context(), located, name)
-    assert print_module(again, debuginfo=True) == located
-    assert export_object(again) == whole
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
