@@ -253,7 +253,9 @@ class _Reach:
         if not isinstance(callee, FuncOp) or name in self.active or len(known) > len(callee.entry.args):
             self.depth.touch_all()
             return
-        seeds = {arg: places for arg, places in zip(callee.entry.args, known, strict=False) if places}
+        seeds: dict[SSAValue, _Places] = {
+            arg: places for arg, places in zip(callee.entry.args, known, strict=False) if places
+        }
         before = self.depth.state()
         _Reach(callee, seeds, self.depth, self.active | {name}).run()
         self.changed |= before != self.depth.state()
