@@ -13,7 +13,7 @@ from xdsl.passes import ModulePass
 from fsir.analysis.block_args import simplify_block_args
 from fsir.analysis.cfg import predecessors, set_successor_operands, successor_operands
 from fsir.analysis.dominance import DominatorTree
-from fsir.analysis.frame import Access, Frame, How, declared_maps
+from fsir.analysis.frame import Access, Callees, Frame, How, declared_maps
 from fsir.analysis.frame_slots import FrameSlots, Slot, stored_constant
 from fsir.dialects import ebpf, map
 from fsir.dialects.ebpf import FuncOp, insn, int_attr
@@ -25,16 +25,18 @@ class RaiseStackPass(ModulePass):
     """Turn bytes of the stack frame into SSA values where everything that touches them is known.
 
     Loads give the value last stored, with block arguments where paths meet; a map operation whose key (and value) are
-    wholly made of such bytes takes them as operands: `map.lookup_at` becomes `map.lookup`. The stores go. What a helper
-    reads or writes through an address stays in memory, and a function that lets go of an address keeps its frame.
+    wholly made of such bytes takes them as operands: `map.lookup_at` becomes `map.lookup`. The stores go. What a
+    helper, a static function or a callback reads or writes through an address stays in memory, and a function that lets
+    go of an address keeps its frame.
     """
 
     name = "raise-stack"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         maps = declared_maps(op)
+        callees = Callees(op, maps)
         for func in raised_functions(op):
-            frame = Frame(func, maps)
+            frame = Frame(func, maps, callees)
             if frame.escaped is None and frame.accesses:
                 _Promotion(func, frame).run()
 

@@ -1,7 +1,10 @@
 """What a function does with its stack frame: which operations touch which bytes.
 
-Offsets are relative to the frame pointer, so negative.  Addresses are followed through additions of constants; one that
-goes where this analysis cannot see (memory, arithmetic, another function) makes the whole frame `escaped`.
+Offsets are relative to the frame pointer, so negative.  Addresses are followed through additions of constants and of
+numbers that are not negative (what is accessed there may be anything from the object's start upwards), and into
+static functions and callbacks that they are passed to, whose use of the memory behind an argument is found in the same
+way.  One that goes where this analysis cannot see (memory, arithmetic, a function that others may replace) makes the
+whole frame `escaped`.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, SymbolRefAttr
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+from xdsl.traits import SymbolTable
 
 from fsir.analysis.cfg import predecessors, successor_operands
+from fsir.analysis.signs import is_not_negative
 from fsir.dialects import ebpf, map
 from fsir.dialects.map import DeclOp
 from fsir.interp.helpers import HELPERS, MEMORY_KINDS, SIZE_KINDS, Arg, ArgKind, Helper
@@ -40,30 +45,55 @@ class Access:
     start: int
     end: int
     operand: int
+    addresses: bool = False
+    """Whether what a called function writes there may be addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """`offset` bytes from the root; at least so many, if not `exact`."""
+
+    offset: int
+    exact: bool = True
+
+    def moved(self, by: int) -> _Address:
+        return _Address(self.offset + by, self.exact)
 
 
 class Frame:
     """The frame of one function: `offsets` of the addresses into it, `accesses` in program order, `escaped` with the
-    operation where an address was lost sight of, or None."""
+    operation where an address was lost sight of, or None. Given a `root`, an argument of the function, it is the memory
+    behind that argument, in which offsets are relative to it."""
 
-    def __init__(self, func: ebpf.FuncOp, maps: dict[str, DeclOp]) -> None:
+    def __init__(
+        self,
+        func: ebpf.FuncOp,
+        maps: dict[str, DeclOp],
+        callees: Callees | None = None,
+        root: SSAValue | None = None,
+    ) -> None:
         self.maps = maps
+        self.callees = callees or Callees(func, maps)
+        self._own = root is None
         self.offsets: dict[SSAValue, int] = {}
         self.accesses: list[Access] = []
         self.escaped: Operation | None = None
         self._merged: set[Block] = set()
         self._incoming = predecessors(func.body)
-        roots = [op.res for block in func.body.blocks for op in block.ops if isinstance(op, ebpf.FpOp)]
-        work: list[tuple[SSAValue, int]] = [(root, 0) for root in roots]
+        frames = [op.res for block in func.body.blocks for op in block.ops if isinstance(op, ebpf.FpOp)]
+        self._roots: set[SSAValue] = {root} if root is not None else set(frames)
+        work = [(value, _Address(0)) for value in self._roots]
+        known: dict[SSAValue, _Address] = {}
         while work and self.escaped is None:
-            value, offset = work.pop()
-            if value in self.offsets:
-                if self.offsets[value] != offset:
+            value, address = work.pop()
+            if value in known:
+                if known[value] != address:
                     self.escaped = value.owner if isinstance(value.owner, Operation) else value.owner.first_op
                 continue
-            self.offsets[value] = offset
+            known[value] = address
+            self.offsets[value] = address.offset
             for use in list(value.uses):
-                self._use(use.operation, use.index, offset, work)
+                self._use(use.operation, use.index, address, work)
         if self.escaped is None:
             self._order(func)
 
@@ -74,19 +104,21 @@ class Frame:
                 position[op] = len(position)
         self.accesses.sort(key=lambda access: (position[access.op], access.operand))
 
-    def _use(self, op: Operation, index: int, offset: int, work: list[tuple[SSAValue, int]]) -> None:
+    def _use(self, op: Operation, index: int, address: _Address, work: list[tuple[SSAValue, _Address]]) -> None:
         if "core" in op.properties:
             self.escaped = op  # the loader changes the offset
         elif isinstance(op, ebpf.AluRIOp) and op.row.name in ("addi", "subi"):
-            work.append((op.res, offset + (op.imm.data if op.row.name == "addi" else -op.imm.data)))
+            work.append((op.res, address.moved(op.imm.data if op.row.name == "addi" else -op.imm.data)))
+        elif isinstance(op, ebpf.AluRROp) and op.row.name == "add" and is_not_negative(op.operands[1 - index]):
+            work.append((op.res, _Address(address.offset, exact=False)))
         elif op.successors and (passed := self._passed_to(op, index)) is not None:
-            if self._all_same(passed):
-                work.append((passed, offset))
+            if address.exact and self._all_same(passed):
+                work.append((passed, address))
             else:
                 self.escaped = op
         elif op.successors:
             return  # a comparison
-        elif not self._access(op, index, offset):
+        elif not self._access(op, index, address):
             self.escaped = op
 
     def _passed_to(self, op: Operation, index: int) -> BlockArgument | None:
@@ -101,47 +133,114 @@ class Frame:
 
     def _all_same(self, arg: BlockArgument) -> bool:
         """Whether every edge passes an address of the same offset (found by following constants back)."""
-        found = {_constant_offset(successor_operands(op, i)[arg.index]) for op, i in self._incoming[arg.owner]}
+        found = {self._constant_offset(successor_operands(op, i)[arg.index]) for op, i in self._incoming[arg.owner]}
         return len(found) == 1 and None not in found
 
-    def _access(self, op: Operation, index: int, offset: int) -> bool:
+    def _constant_offset(self, value: SSAValue) -> int | None:
+        total = 0
+        while isinstance(op := value.owner, ebpf.AluRIOp) and op.row.name in ("addi", "subi") and op.core is None:
+            total += op.imm.data if op.row.name == "addi" else -op.imm.data
+            value = op.lhs
+        return total if value in self._roots else None
+
+    def _access(self, op: Operation, index: int, address: _Address) -> bool:
         """Record what an operation does with an address of the frame. False when that is not known."""
         found = _touches(op, index, self.maps)
         if found is None:
+            found = self.callees.touches(op, index)
+        if found is None:
             return False
-        for how, at, size in found:
-            end = 0 if size is None else offset + at + size
-            if not -FRAME_SIZE <= offset + at <= end <= 0:
+        for touch in found:
+            start = address.offset + touch.start
+            bounded = address.exact and touch.size is not None
+            end = start + (touch.size or 0) if bounded else 0 if self._own else _UNBOUNDED
+            if self._own and not -FRAME_SIZE <= start <= end <= 0:
                 return False  # outside of the frame: no loader takes this
-            self.accesses.append(Access(op, how, offset + at, end, index))
+            how, addresses = touch.how, touch.addresses
+            if not address.exact:
+                addresses = addresses or _stores_address(op, how)
+                how = How.WRITE if how in (How.STORE, How.WRITE) else How.READ
+            self.accesses.append(Access(op, how, start, end, index, addresses))
         return True
 
 
-def _constant_offset(value: SSAValue) -> int | None:
-    total = 0
-    while isinstance(op := value.owner, ebpf.AluRIOp) and op.row.name in ("addi", "subi") and op.core is None:
-        total += op.imm.data if op.row.name == "addi" else -op.imm.data
-        value = op.lhs
-    return total if isinstance(value.owner, ebpf.FpOp) else None
+class Callees:
+    """What the static functions and callbacks of a module do with memory behind their arguments."""
+
+    def __init__(self, inside: Operation, maps: dict[str, DeclOp]) -> None:
+        self._maps = maps
+        self._module = inside.get_toplevel_object()
+        self._known: dict[tuple[str, int], list[_Touch] | None] = {}
+
+    def touches(self, op: Operation, index: int) -> list[_Touch] | None:
+        """What a call does with the memory behind its operand; None when that is not known."""
+        if isinstance(op, ebpf.CallLocalOp):
+            return self._argument(op.callee, index)
+        if not isinstance(op, ebpf.CallOp) or op.helper.data not in CALLBACK_CONTEXT:
+            return None
+        passed, taken = CALLBACK_CONTEXT[op.helper.data]
+        symbols = [value.owner.sym for value in op.operands if isinstance(value.owner, ebpf.LdSymOp)]
+        found = [touches for sym in symbols if (touches := self._argument(sym, taken)) is not None]
+        return found[0] if index == passed and len(found) == 1 else None
+
+    def _argument(self, callee: SymbolRefAttr, index: int) -> list[_Touch] | None:
+        key = callee.root_reference.data, index
+        if key not in self._known:
+            self._known[key] = None  # what a recursive call does is not known
+            func = SymbolTable.lookup_symbol(self._module, callee) if isinstance(self._module, ModuleOp) else None
+            if isinstance(func, ebpf.FuncOp) and _is_static(func) and index < len(func.entry.args):
+                memory = Frame(func, self._maps, self, func.entry.args[index])
+                self._known[key] = None if memory.escaped is not None else [_seen(a) for a in memory.accesses]
+        return self._known[key]
 
 
-_Touch = tuple[How, int, int | None]
+CALLBACK_CONTEXT = {164: (2, 3), 180: (3, 2), 181: (2, 1), 209: (2, 1)}
+"""By helper: the number of the argument that is handed to the callback, and its number there."""
+
+_UNBOUNDED = 1 << 16
+
+
+def _is_static(func: ebpf.FuncOp) -> bool:
+    """Whether a function is understood, and nobody can replace it: global ones are for others to see (freplace)."""
+    return func.bind is not None and func.bind.data == 0 and not func.is_raw() and not func.is_allocated()
+
+
+def _seen(access: Access) -> _Touch:
+    """An access of a called function, as its caller sees it."""
+    writes = access.how in (How.STORE, How.WRITE)
+    size = None if access.end >= _UNBOUNDED else access.end - access.start
+    addresses = access.addresses or _stores_address(access.op, access.how)
+    return _Touch(How.WRITE if writes else How.READ, access.start, size, addresses)
+
+
+def _stores_address(op: Operation, how: How) -> bool:
+    return how is How.STORE and isinstance(op, ebpf.StxOp) and not isinstance(op.value.type, IntegerType)
+
+
+@dataclass(frozen=True, slots=True)
+class _Touch:
+    """What an operation does with the memory at an operand: from `start` on, `size` bytes (None: unknown how many)."""
+
+    how: How
+    start: int
+    size: int | None
+    addresses: bool = False
 
 
 def _touches(op: Operation, index: int, maps: dict[str, DeclOp]) -> list[_Touch] | None:
-    """(how, distance from the address, size or None for unknown) of what an operation does with its operand."""
+    """What an operation does with its operand; None when that is not known."""
     if isinstance(op, ebpf.LdxOp):
-        return [(How.LOAD, op.off.data, op.row.width // 8)] if op.row.op == "ldx" else None
+        return [_Touch(How.LOAD, op.off.data, op.row.width // 8)] if op.row.op == "ldx" else None
     if isinstance(op, ebpf.StxOp):
-        return [(How.STORE, op.off.data, op.row.width // 8)] if index == 0 else None
+        return [_Touch(How.STORE, op.off.data, op.row.width // 8)] if index == 0 else None
     if isinstance(op, ebpf.StOp):
-        return [(How.STORE, op.off.data, op.row.width // 8)]
+        return [_Touch(How.STORE, op.off.data, op.row.width // 8)]
     if isinstance(op, ebpf.AtomicOp | ebpf.AtomicFetchOp | ebpf.CmpxchgOp):
-        return [(How.WRITE, op.off.data, op.row.width // 8)] if index == 0 else None
+        return [_Touch(How.WRITE, op.off.data, op.row.width // 8)] if index == 0 else None
     if isinstance(op, map.LookupAtOp | map.DeleteAtOp | map.UpdateAtOp):
         declaration = maps.get(op.map.root_reference.data)
         size = None if declaration is None else declaration.int_prop("key_size" if index == 0 else "value_size")
-        return [(How.KEY, 0, size)] if index < 2 and size is not None else None
+        return [_Touch(How.KEY, 0, size)] if index < 2 and size is not None else None
     if isinstance(op, ebpf.CallOp):
         helper = HELPERS.get(op.helper.data)
         return _helper_touches(op, helper, index, maps) if helper is not None and index < len(helper.args) else None
@@ -156,7 +255,7 @@ def _helper_touches(op: ebpf.CallOp, helper: Helper, index: int, maps: dict[str,
         size = _memory_size(op, helper, index, arg)
     else:
         return None
-    return [(How.WRITE if arg.writes_memory else How.READ, 0, size)]
+    return [_Touch(How.WRITE if arg.writes_memory else How.READ, 0, size)]
 
 
 def _map_size(op: ebpf.CallOp, helper: Helper, maps: dict[str, DeclOp], which: str) -> int | None:

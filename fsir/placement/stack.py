@@ -93,7 +93,8 @@ class StackBytes:
         for access in self.accesses.get(op, ()):
             if access.how in (How.STORE, How.WRITE):
                 mask |= _mask(access)
-                if access.how is How.STORE and isinstance(op, ebpf.StxOp) and self._stores_address(op):
+                stores = access.how is How.STORE and isinstance(op, ebpf.StxOp) and self._stores_address(op)
+                if stores or access.addresses:
                     self._pointers |= _mask(access)
         return mask
 

@@ -113,3 +113,81 @@ ebpf.func @constants section "xdp" attributes {prog_type = "xdp"} {
   %z = ebpf.add %x, %y : i64, i64 -> i64
   ebpf.exit (%z) : i64
 }
+
+// What a static function does with an object on its caller's stack is known: the rest of the frame becomes values.
+
+// CHECK-LABEL: ebpf.func @calls_static
+ebpf.func @calls_static section "xdp" attributes {prog_type = "xdp"} {
+^entry(%x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK-NOT: ebpf.stx64 %fp[-24]
+  ebpf.stx64 %fp[-24], %x : !ebpf.fp, i64
+  // CHECK: ebpf.stx64 %fp[-16], %x
+  ebpf.stx64 %fp[-16], %x : !ebpf.fp, i64
+  %object = ebpf.addi %fp, -16 : !ebpf.fp -> !ebpf.fp
+  %r = ebpf.call_local @fills(%object) : !ebpf.fp -> i64
+  // CHECK: ebpf.ldx64 %fp[-16]
+  %a = ebpf.ldx64 %fp[-16] : !ebpf.fp -> i64
+  // CHECK-NOT: ebpf.ldx64 %fp[-24]
+  %b = ebpf.ldx64 %fp[-24] : !ebpf.fp -> i64
+  // CHECK: ebpf.add %{{.*}}, %x
+  %sum = ebpf.add %a, %b : i64, i64 -> i64
+  ebpf.exit (%sum) : i64
+}
+
+ebpf.func @fills section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%object : !ebpf.fp):
+  %zero = arith.constant 0 : i64
+  ebpf.fallthrough ^loop(%zero : i64)
+^loop(%i : i64):
+  %at = ebpf.add %object, %i : !ebpf.fp, i64 -> !ebpf.fp
+  ebpf.st8 %at[0], 1 : !ebpf.fp
+  %one = arith.constant 1 : i64
+  %next = arith.addi %i, %one : i64
+  ebpf.jnei %next, 16, ^loop(%next : i64), ^out : i64
+^out:
+  ebpf.exit (%zero) : i64
+}
+
+// A global function can be replaced when the program is loaded; one that keeps the address, or goes down from it, may do
+// anything to the frame.
+
+// CHECK-LABEL: ebpf.func @calls_others
+ebpf.func @calls_others section "xdp" attributes {prog_type = "xdp"} {
+^entry(%x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK: ebpf.stx64 %fp[-24], %x
+  ebpf.stx64 %fp[-24], %x : !ebpf.fp, i64
+  %object = ebpf.addi %fp, -16 : !ebpf.fp -> !ebpf.fp
+  %r = ebpf.call_local @global(%object) : !ebpf.fp -> i64
+  // CHECK: ebpf.ldx64 %fp[-24]
+  %b = ebpf.ldx64 %fp[-24] : !ebpf.fp -> i64
+  ebpf.exit (%b) : i64
+}
+
+ebpf.func @global section ".text" {
+^entry(%object : !ebpf.fp):
+  %x = ebpf.ldx64 %object[0] : !ebpf.fp -> i64
+  ebpf.exit (%x) : i64
+}
+
+// CHECK-LABEL: ebpf.func @calls_down
+ebpf.func @calls_down section "xdp" attributes {prog_type = "xdp"} {
+^entry(%x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK: ebpf.stx64 %fp[-24], %x
+  ebpf.stx64 %fp[-24], %x : !ebpf.fp, i64
+  %object = ebpf.addi %fp, -16 : !ebpf.fp -> !ebpf.fp
+  %r = ebpf.call_local @down(%object, %x) : !ebpf.fp, i64 -> i64
+  // CHECK: ebpf.ldx64 %fp[-24]
+  %b = ebpf.ldx64 %fp[-24] : !ebpf.fp -> i64
+  ebpf.exit (%b) : i64
+}
+
+ebpf.func @down section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%object : !ebpf.fp, %x : i64):
+  %at = ebpf.add %object, %x : !ebpf.fp, i64 -> !ebpf.fp
+  ebpf.st64 %at[0], 1 : !ebpf.fp
+  %zero = arith.constant 0 : i64
+  ebpf.exit (%zero) : i64
+}
