@@ -5,6 +5,7 @@
     PYTHONPATH=test .venv/bin/python -m corpus load             what comes out loads where the original loads
     PYTHONPATH=test .venv/bin/python -m corpus interp           the interpreter does what the kernel does
     PYTHONPATH=test .venv/bin/python -m corpus pipeline PASSES  the result of a pipeline does what the original does
+    PYTHONPATH=test .venv/bin/python -m corpus raised           the share of accesses and map operations that is raised
 
 See docs/corpus.md.
 """

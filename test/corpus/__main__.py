@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from corpus import identity, interpretation, loading, workers
+from corpus import identity, interpretation, loaders, loading, raised, workers
 from corpus.collection import CACHE, Item, collect, distinct, items
 from corpus.findings import FAIL, Finding, Findings
 from corpus.pipelines import PipelineCheck
@@ -34,7 +34,7 @@ def main() -> int:
         check, title = PipelineCheck(options.passes, not options.packets_only), f"pipeline {options.passes}"
     else:
         check, title = CHECKS[options.check], options.check
-    if options.check != "identity" and (reason := unavailable()):
+    if options.check not in WITHOUT_KERNEL and (reason := unavailable()):
         console.print(f"[bold red]SKIPPED[/bold red]: {title} needs the kernel: {reason}")
         return 0
     found = items(options.only)
@@ -100,8 +100,12 @@ def _progress(console: Console) -> Progress:
 CHECKS: dict[str, Check] = {
     "identity": identity.check,
     "load": loading.check,
+    "loaders": loaders.check,
     "interp": interpretation.check,
+    "raised": raised.check,
 }
+
+WITHOUT_KERNEL = ("identity", "raised")
 
 
 def _arguments() -> argparse.Namespace:

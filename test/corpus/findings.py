@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 OK, FAIL, SKIP, NOTE = "ok", "fail", "skip", "note"
+PARTS = "parts of "
+"""Begins the name of a number that is part of the number without it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Findings:
 
     def count(self, name: str, by: float = 1) -> None:
         self.numbers[name] = self.numbers.get(name, 0) + by
+
+    def part(self, name: str, some: float, whole: float) -> None:
+        """Add to a share: reports show it in percent."""
+        self.count(PARTS + name, some)
+        self.count(name, whole)
 
     def extreme(self, name: str, value: float, subject: str) -> None:
         self.largest[name] = max(self.largest.get(name, (0.0, "")), (value, subject))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from corpus.findings import FAIL, NOTE, OK, SKIP, Finding, Findings
+from corpus.findings import FAIL, NOTE, OK, PARTS, SKIP, Finding, Findings
 
 HEADINGS = {FAIL: "FAILED", SKIP: "skipped", NOTE: "noted"}
 LISTED = 6
@@ -60,13 +60,19 @@ class Report:
         )
 
     def shown_numbers(self) -> dict[str, float]:
-        """Sums, and the geometric means of ratios: sums of logarithms over counts, by the names (logs of X, X)."""
+        """Sums; shares in percent, by the names (parts of X, X); and the geometric means of ratios: sums of logarithms
+        over counts, by the names (logs of X, X)."""
         shown = dict(self.numbers)
         for name in self.numbers:
             if name.startswith(LOGS):
                 what = name.removeprefix(LOGS)
                 del shown[name]
                 shown[f"geometric mean of the ratio, {what}"] = math.exp(self.numbers[name] / self.numbers[what])
+            elif name.startswith(PARTS):
+                what = name.removeprefix(PARTS)
+                del shown[name]
+                shown[f"percent of {shown[what]:,.0f} {what}"] = 100 * self.numbers[name] / (self.numbers[what] or 1)
+                del shown[what]
         return shown
 
     def _print_reasons(self, console: Console, status: str, everything: bool) -> None:

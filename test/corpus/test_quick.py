@@ -13,9 +13,20 @@ import pytest
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 
-from corpus import identity, interpretation, loading, packages, pipelines, sources, states, traffic_seeds
+from corpus import (
+    identity,
+    interpretation,
+    loaders,
+    loading,
+    packages,
+    pipelines,
+    raised,
+    sources,
+    states,
+    traffic_seeds,
+)
 from corpus.collection import ROOT, Item, code_digest
-from corpus.findings import FAIL, Findings
+from corpus.findings import FAIL, OK, PARTS, Findings
 from corpus.pipelines import PipelineCheck
 from corpus.running import Target, targets
 from fsir.dialects.ebpf import MovRIOp, int_attr
@@ -53,6 +64,16 @@ class TestInTheKernel:
     @every_object
     def test_export_loads(self, item: Item) -> None:
         expect(loading.check(item))
+
+    @pytest.mark.parametrize("item", EXAMPLES[:1] + INSTALLED[-1:], ids=lambda item: item.name)
+    def test_stock_loaders(self, item: Item) -> None:
+        expect(loaders.check(item))
+
+    def test_a_refused_export_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loaders, "export_object", lambda module: b"no object")
+        found = loaders.check(EXAMPLES[0]).found
+        assert {finding.status for finding in found} == {FAIL}
+        assert found[0].reason.startswith("bpftool loads the original, but not the export: ")
 
     @every_object
     def test_interpreter(self, item: Item) -> None:
@@ -125,3 +146,13 @@ def test_sources_that_see_packets(tmp_path: Path) -> None:
     (tmp_path / "c.c").write_text("int f(struct pt_regs *ctx);")
     assert sources.is_packet_source(tmp_path / "a.c")
     assert not sources.is_packet_source(tmp_path / "c.c")
+
+
+@pytest.mark.parametrize("item", EXAMPLES, ids=lambda item: item.name)
+def test_examples_are_raised_entirely(item: Item) -> None:
+    found = raised.check(item)
+    assert [finding.status for finding in found.found] == [OK]
+    shares = [name for name in found.numbers if name.startswith(PARTS)]
+    assert shares
+    for name in shares:
+        assert found.numbers[name] == found.numbers[name.removeprefix(PARTS)]
