@@ -43,7 +43,8 @@ def original(name: str) -> bytes:
 
 @cache
 def packets(name: str) -> list[bytes]:
-    return traffic.generate(name, 2000, seed=3) + traffic.fuzz_packets(traffic.generate(name, 60, seed=4), 500, seed=5)
+    fuzzed = traffic.fuzz_packets(traffic.generate(name, 60, seed=4), 500, seed=5)
+    return traffic.generate(name, 2000, seed=3) + [traffic.runnable(frame) for frame in fuzzed]
 
 
 def compiled(name: str, pipeline: str) -> tuple[bytes, dict[str, int], list[str]]:
@@ -55,14 +56,14 @@ def compiled(name: str, pipeline: str) -> tuple[bytes, dict[str, int], list[str]
 
 
 def in_kernel(name: str, data: bytes) -> Behaviour:
-    with KernelProgram(data, maps=traffic.maps(name), cpu=0) as program:
+    with KernelProgram(data, traffic.program(name), maps=traffic.maps(name), cpu=0) as program:
         outcomes = program.run_all(packets(name))
         return [(o.verdict, o.data, o.meta) for o in outcomes], program.dump_maps()
 
 
 def in_interpreter(name: str, data: bytes) -> Behaviour:
     module = import_object(data, f"{name}.o")
-    with InterpProgram(module, maps=traffic.maps(name), ncpu=possible_cpus()) as program:
+    with InterpProgram(module, traffic.program(name), maps=traffic.maps(name), ncpu=possible_cpus()) as program:
         outcomes = [program.run(packet) for packet in packets(name)]
         return [(o.verdict, o.data, o.meta) for o in outcomes], program.dump_maps()
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 
 import dpkt  # type: ignore[import-untyped]
 
-from traffic import firewall, maglev, router, scanner
+from traffic import firewall, ipv6_filter, kv_cache, maglev, router, scanner, tc_marker, vxlan_gateway
 from traffic.cases import Case, mix
 from traffic.fuzz import fuzz_packets
 from traffic.tables import Maps
+from traffic.tc_marker import runnable
 
-__all__ = ["NAMES", "fuzz_packets", "generate", "maps", "pcap", "settings"]
+__all__ = ["NAMES", "fuzz_packets", "generate", "maps", "pcap", "program", "runnable", "settings"]
 
 Cases = Callable[[], Sequence[Case]]
 Sweep = Callable[[random.Random], list[bytes]]
@@ -31,14 +32,30 @@ _TRAFFIC: dict[str, tuple[Cases, Sweep]] = {
     "firewall": (firewall.cases, firewall.sweep),
     "maglev": (lambda: maglev.CASES, maglev.sweep),
     "scanner": (lambda: scanner.CASES, scanner.sweep),
+    "kv-cache": (lambda: kv_cache.CASES, kv_cache.sweep),
+    "ipv6-filter": (lambda: ipv6_filter.CASES, ipv6_filter.sweep),
+    "vxlan-gateway": (lambda: vxlan_gateway.CASES, vxlan_gateway.sweep),
+    "tc-marker": (lambda: tc_marker.CASES, tc_marker.sweep),
 }
 _MAPS: dict[str, Callable[[], Maps]] = {
     "router": router.maps,
     "firewall": firewall.maps,
     "maglev": maglev.maps,
     "scanner": scanner.maps,
+    "kv-cache": kv_cache.maps,
+    "ipv6-filter": ipv6_filter.maps,
+    "vxlan-gateway": vxlan_gateway.maps,
+    "tc-marker": tc_marker.maps,
 }
-_SETTINGS: dict[str, Callable[[], list[Maps]]] = {"firewall": firewall.settings, "maglev": maglev.settings}
+_SETTINGS: dict[str, Callable[[], list[Maps]]] = {
+    "firewall": firewall.settings,
+    "maglev": maglev.settings,
+    "kv-cache": kv_cache.settings,
+    "ipv6-filter": ipv6_filter.settings,
+    "vxlan-gateway": vxlan_gateway.settings,
+    "tc-marker": tc_marker.settings,
+}
+_PROGRAMS = {"kv-cache": "kv_cache"}
 NAMES = tuple(_TRAFFIC)
 
 PCAP_PACKETS = 60
@@ -56,6 +73,11 @@ def generate(name: str, count: int, seed: int) -> list[bytes]:
 def maps(name: str) -> Maps:
     """The tables that the example starts with, in the format of maps.json."""
     return _MAPS[name]()
+
+
+def program(name: str) -> str | None:
+    """The program of the example that packets come to, None where there is only one."""
+    return _PROGRAMS.get(name)
 
 
 def settings(name: str) -> list[Maps]:

@@ -83,7 +83,7 @@ def test_rebuilding_with_the_same_compiler_gives_the_same_code(name: str, rebuil
 @each_example
 def test_objects_have_btf_and_neither_dwarf_nor_paths_of_a_build(name: str) -> None:
     held = sections(committed(name))
-    assert {".BTF", ".BTF.ext", ".maps", "xdp", "license"} <= held.keys()
+    assert {".BTF", ".BTF.ext", ".maps", "tc" if name.startswith("tc-") else "xdp", "license"} <= held.keys()
     assert not [section for section in held if section.startswith(".debug")]
     assert set(re.findall(rb"[\w./-]*/[\w./-]+\.[ch]\b", held[".BTF"])) == {f"./{name}/{name}.c".encode()}
 

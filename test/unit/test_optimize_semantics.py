@@ -39,16 +39,24 @@ def behaviour(name: str, pipeline: str, setting: int) -> Behaviour:
     module = import_object((EXAMPLES / name / f"{name}.o").read_bytes(), f"{name}.o")
     run_pipeline(make_context(), module, pipeline)
     contents = [traffic.maps(name), *(traffic.maps(name) | extra for extra in traffic.settings(name))][setting]
-    with InterpProgram(module, maps=contents, ncpu=2) as program:
+    with InterpProgram(module, traffic.program(name), maps=contents, ncpu=2) as program:
         outcomes = [program.run(packet, ifindex=3) for packet in packets(name)]
         return [(o.verdict, o.data, o.meta) for o in outcomes], program.dump_maps()
 
 
-CASES = [(name, setting) for name in traffic.NAMES for setting in range(1 + len(traffic.settings(name)))]
+EACH_PASS = ("router", "firewall", "maglev", "scanner")
+CASES = [
+    *(
+        (name, setting, step)
+        for name in EACH_PASS
+        for setting in range(1 + len(traffic.settings(name)))
+        for step in PASSES
+    ),
+    *((name, 0, "optimize") for name in traffic.NAMES if name not in EACH_PASS),
+]
 
 
-@pytest.mark.parametrize("pass_name", PASSES)
-@pytest.mark.parametrize(("name", "setting"), CASES)
+@pytest.mark.parametrize(("name", "setting", "pass_name"), CASES)
 def test_behaviour_is_kept(name: str, setting: int, pass_name: str) -> None:
     expected, actual = behaviour(name, "raise", setting), behaviour(name, f"raise,{pass_name}", setting)
     for index, (before, after) in enumerate(zip(expected[0], actual[0], strict=True)):
