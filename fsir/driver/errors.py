@@ -58,7 +58,7 @@ def _describe(error: BaseException, input_name: str) -> Diagnostic:
         return _error(place_of(error.at, input_name), str(error))
     if isinstance(error, ObjectError):
         detail = (error.section or "") + ("" if error.offset is None else f"+{error.offset:#x}")
-        return _error(Place(error.file or input_name, detail=detail), error.message)
+        return _error(Place(error.file or input_name, error.line, error.column, detail), error.message)
     if isinstance(error, OSError):
         name = error.filename if isinstance(error.filename, str) else input_name
         advice = _ADVICE.get(type(error), "")

@@ -51,8 +51,16 @@ def instruction_count(func: FuncOp) -> int:
     return sum(size_of(op) for block in func.body.blocks for op in block.ops) // isa.INSN_SIZE
 
 
+class NotEncodable(VerifyException):
+    """An operation that no machine code can be made of as it is."""
+
+    def __init__(self, op: Operation, message: str) -> None:
+        super().__init__(message)
+        self.op = op
+
+
 def encode(func: FuncOp) -> Code:
-    """The machine code of a function. Raises VerifyException where it is not ready for it: an unallocated value, an
+    """The machine code of a function. Raises NotEncodable where it is not ready for it: an unallocated value, an
     operation of another level, a block that is not where its predecessor falls through to, a jump too far."""
     starts: dict[Block, int] = {}
     at = 0
@@ -64,7 +72,10 @@ def encode(func: FuncOp) -> Code:
     data = bytearray()
     for block in func.body.blocks:
         for op in block.ops:
-            _encode_op(op, starts, code, data)
+            try:
+                _encode_op(op, starts, code, data)
+            except VerifyException as error:
+                raise NotEncodable(op, str(error)) from error
     code.data = bytes(data)
     return code
 

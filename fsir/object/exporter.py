@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from xdsl.dialects.builtin import DictionaryAttr, IntAttr, ModuleOp, StringAttr
-from xdsl.utils.exceptions import VerifyException
 
 from fsir import isa
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import DeclOp
 from fsir.dialects.object import SectionOp, SymbolOp
+from fsir.driver.diagnostics import place_of
 from fsir.object.btf import Btf, load_btf, store_btf
 from fsir.object.btf_ext import load_btf_ext, store_btf_ext
 from fsir.object.code import Code, Ref
@@ -23,7 +23,7 @@ from fsir.object.elf import (
     Symbol,
     write_elf,
 )
-from fsir.object.encode import encode
+from fsir.object.encode import NotEncodable, encode
 from fsir.object.errors import ObjectError
 from fsir.object.extension import Emitted, Rebuilder
 from fsir.object.map_model import MAP_TYPES
@@ -106,12 +106,18 @@ class _Exporter:
                 raise self.error(f"function '{func.symbol}' is in a section that the module does not have", name)
             try:
                 code = encode(func)
-            except VerifyException as e:
-                raise self.error(f"function '{func.symbol}' cannot be written: {e}", name) from e
+            except NotEncodable as e:
+                raise self.not_encodable(func, e) from e
             start = ends.get(number, 0)
             self.placed[func.symbol] = _Placed(func, code, start)
             self.section_of[func.symbol] = number
             ends[number] = start + len(code.data)
+
+    def not_encodable(self, func: FuncOp, error: NotEncodable) -> ObjectError:
+        place = place_of(error.op, self.obj.filename)
+        message = f"function '{func.symbol}' cannot be written: {error}"
+        section = place.detail or (None if place.line else func.section.data)
+        return ObjectError(message, place.file or None, section, line=place.line, column=place.column)
 
     def symbol(self, op: SymbolOp) -> Symbol:
         value, size = op.int_prop("value"), op.int_prop("size")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from bpf_clang import compile_c
 from object_identity import reread
 from xdsl.dialects.builtin import ModuleOp
 
-from fsir.dialects.ebpf import OPS, InsnOp, functions, int_attr, reg
+from fsir.dialects.ebpf import OPS, UNALLOCATED, InsnOp, functions, int_attr, reg, set_type
 from fsir.driver.diagnostics import place_of
 from fsir.object.btf import Btf, load_btf, store_btf
 from fsir.object.btf_ext import BtfExt, LineInfo, load_btf_ext, store_btf_ext
 from fsir.object.elf import read_elf, write_elf
 from fsir.object.encode import encode
+from fsir.object.errors import ObjectError
 from fsir.object.exporter import export_object
 from fsir.object.extension import spread
 from fsir.object.importer import import_object
@@ -117,3 +121,20 @@ def test_lines_reach_to_the_next_record() -> None:
     assert spread([(16, b), (0, a)], 0, 32) == {0: a, 8: a, 16: b, 24: b}
     assert spread([(0, a), (24, b)], 8, 32) == {16: b}
     assert spread([], 0, 8) == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "place"), [((), r"in\.o:xdp\+0x{:x}"), (("-g",), r"\S*program\.c:20:\d+")], ids=["plain", "debug"]
+)
+def test_what_cannot_be_written_says_where(flags: tuple[str, ...], place: str) -> None:
+    data = compile_c(SOURCE, *flags)
+    module = import_object(data, "in.o")
+    second = next(f for f in functions(module) if f.symbol == "second")
+    load = next(op for op in second.walk() if op.results and op.name == "ebpf.ldx32")
+    set_type(load.results[0], UNALLOCATED)
+    with pytest.raises(ObjectError) as caught:
+        export_object(module)
+    at = place.format(second_starts(data))
+    assert re.match(
+        rf"{at}: error: function 'second' cannot be written: .* allocate registers first", str(caught.value)
+    )
