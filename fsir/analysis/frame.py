@@ -14,7 +14,7 @@ from enum import Enum
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, SymbolRefAttr
-from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+from xdsl.ir import BlockArgument, Operation, SSAValue
 from xdsl.traits import SymbolTable
 
 from fsir.analysis.cfg import predecessors, successor_operands
@@ -51,13 +51,17 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """`offset` bytes from the root; at least so many, if not `exact`."""
+    """`offset` bytes from the root. If not `exact`, that is the least; or it is no address of the frame at all."""
 
     offset: int
     exact: bool = True
 
     def moved(self, by: int) -> _Address:
         return _Address(self.offset + by, self.exact)
+
+    def join(self, other: _Address) -> _Address:
+        """Either of two."""
+        return self if self == other else _Address(min(self.offset, other.offset), exact=False)
 
 
 class Frame:
@@ -78,24 +82,37 @@ class Frame:
         self.offsets: dict[SSAValue, int] = {}
         self.accesses: list[Access] = []
         self.escaped: Operation | None = None
-        self._merged: set[Block] = set()
         self._incoming = predecessors(func.body)
         frames = [op.res for block in func.body.blocks for op in block.ops if isinstance(op, ebpf.FpOp)]
         self._roots: set[SSAValue] = {root} if root is not None else set(frames)
-        work = [(value, _Address(0)) for value in self._roots]
-        known: dict[SSAValue, _Address] = {}
-        while work and self.escaped is None:
-            value, address = work.pop()
-            if value in known:
-                if known[value] != address:
-                    self.escaped = value.owner if isinstance(value.owner, Operation) else value.owner.first_op
-                continue
-            known[value] = address
-            self.offsets[value] = address.offset
+        known = self._follow()
+        self.offsets = {value: address.offset for value, address in known.items()}
+        for value, address in known.items():
             for use in list(value.uses):
-                self._use(use.operation, use.index, address, work)
+                if self.escaped is None and self._goes_on(use.operation, use.index, address) is None:
+                    self._use(use.operation, use.index, address)
         if self.escaped is None:
             self._order(func)
+
+    def _follow(self) -> dict[SSAValue, _Address]:
+        """All values that are addresses of the frame, or may be."""
+        known: dict[SSAValue, _Address] = {}
+        work = [(value, _Address(0)) for value in self._roots]
+        while work:
+            value, address = work.pop()
+            before = known.get(value)
+            joined = address if before is None else before.join(address)
+            if joined == before:
+                continue
+            known[value] = joined
+            if joined.offset < -FRAME_SIZE:
+                self.escaped = value.owner if isinstance(value.owner, Operation) else value.owner.first_op
+                break
+            for use in list(value.uses):
+                found = self._goes_on(use.operation, use.index, joined)
+                if found is not None:
+                    work.append(found)
+        return known
 
     def _order(self, func: ebpf.FuncOp) -> None:
         position: dict[Operation, int] = {}
@@ -104,21 +121,23 @@ class Frame:
                 position[op] = len(position)
         self.accesses.sort(key=lambda access: (position[access.op], access.operand))
 
-    def _use(self, op: Operation, index: int, address: _Address, work: list[tuple[SSAValue, _Address]]) -> None:
+    def _goes_on(self, op: Operation, index: int, address: _Address) -> tuple[SSAValue, _Address] | None:
+        """The address that an operation makes of its operand, or hands to a block argument."""
         if "core" in op.properties:
-            self.escaped = op  # the loader changes the offset
-        elif isinstance(op, ebpf.AluRIOp) and op.row.name in ("addi", "subi"):
-            work.append((op.res, address.moved(op.imm.data if op.row.name == "addi" else -op.imm.data)))
-        elif isinstance(op, ebpf.AluRROp) and op.row.name == "add" and is_not_negative(op.operands[1 - index]):
-            work.append((op.res, _Address(address.offset, exact=False)))
-        elif op.successors and (passed := self._passed_to(op, index)) is not None:
-            if address.exact and self._all_same(passed):
-                work.append((passed, address))
-            else:
-                self.escaped = op
-        elif op.successors:
-            return  # a comparison
-        elif not self._access(op, index, address):
+            return None  # the loader changes the offset
+        if isinstance(op, ebpf.AluRIOp) and op.row.name in ("addi", "subi"):
+            return op.res, address.moved(op.imm.data if op.row.name == "addi" else -op.imm.data)
+        if isinstance(op, ebpf.AluRROp) and op.row.name == "add" and is_not_negative(op.operands[1 - index]):
+            return op.res, _Address(address.offset, exact=False)
+        if op.successors and (passed := self._passed_to(op, index)) is not None:
+            exact = address.exact and self._all_same(passed)
+            return passed, _Address(address.offset, exact)
+        return None
+
+    def _use(self, op: Operation, index: int, address: _Address) -> None:
+        """An operation at which an address ends."""
+        comparison = bool(op.successors)
+        if "core" in op.properties or not (comparison or self._access(op, index, address)):
             self.escaped = op
 
     def _passed_to(self, op: Operation, index: int) -> BlockArgument | None:
@@ -260,6 +279,8 @@ def _helper_touches(op: ebpf.CallOp, helper: Helper, index: int, maps: dict[str,
 
 def _map_size(op: ebpf.CallOp, helper: Helper, maps: dict[str, DeclOp], which: str) -> int | None:
     for position, arg in enumerate(helper.args):
+        if position >= len(op.operands):
+            return None
         if arg.kind is ArgKind.MAP and isinstance(symbol := op.operands[position].owner, ebpf.LdSymOp):
             declaration = maps.get(symbol.sym.root_reference.data)
             return None if declaration is None else declaration.int_prop(which)
@@ -270,8 +291,8 @@ def _memory_size(op: ebpf.CallOp, helper: Helper, index: int, arg: Arg) -> int |
     if arg.size:
         return arg.size
     following = helper.args[index + 1] if index + 1 < len(helper.args) else None
-    if following is None or following.kind not in SIZE_KINDS:
-        return None
+    if following is None or following.kind not in SIZE_KINDS or index + 1 >= len(op.operands):
+        return None  # no size, or one in a register that nothing has set
     return constant_word(op.operands[index + 1])
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import DictionaryAttr, IntAttr, IntegerAttr, IntegerType
-from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 
 from fsir.analysis.cfg import predecessors, successor_operands
 from fsir.dialects import ebpf, packet
@@ -17,12 +17,26 @@ _NARROW = 62
 """Bits that a number may have so that no sum of it and of what a program adds to it becomes negative: constants below
 2³¹, in fewer than 2³⁰ steps. (A loop has at most 2²³ iterations, BPF_MAX_LOOPS.)"""
 
+_Needs = Sequence[SSAValue] | None
+"""The numbers that must not be negative either; None where a number may be negative whatever they are."""
+
 
 def is_not_negative(value: SSAValue) -> bool:
     """Whether a number is not negative, by the operations that make it: it has few bits, or is such a number and
     constants added to it. A block argument is not negative where all that it may be is not, so a counter that goes up
     is not."""
-    return _holds(value, frozenset())
+    incoming: dict[Region, dict[Block, list[tuple[Operation, int]]]] = {}
+    seen, work = {value}, [value]
+    while work:
+        current = work.pop()
+        needs = _argument(current, incoming) if isinstance(current, BlockArgument) else _result(current)
+        if needs is None:
+            return False
+        for source in needs:
+            if source not in seen:
+                seen.add(source)
+                work.append(source)
+    return True
 
 
 def is_field_offset(op: Operation) -> bool:
@@ -32,105 +46,92 @@ def is_field_offset(op: Operation) -> bool:
     return isinstance(kind, IntAttr) and kind.data == 0
 
 
-def _holds(value: SSAValue, assumed: frozenset[SSAValue]) -> bool:
-    if value in assumed:
-        return True
-    owner = value.owner
-    if isinstance(value, BlockArgument):
-        return _argument(value, assumed)
-    assert isinstance(owner, Operation)
-    if "core" in owner.properties:
-        return is_field_offset(owner)
-    rule = _RULES.get(ebpf.form_of(owner))
-    if rule is not None:
-        return rule(owner, assumed)
-    width = value.type.width.data if isinstance(value.type, IntegerType) else 64
-    return isinstance(owner, packet.LoadOp | ValueLoadOp) and width <= _NARROW
-
-
-def _argument(value: BlockArgument, assumed: frozenset[SSAValue]) -> bool:
+def _argument(value: BlockArgument, known: dict[Region, dict[Block, list[tuple[Operation, int]]]]) -> _Needs:
     block = value.owner
-    func = block.parent_op()
-    if not isinstance(func, FuncOp) or func.entry is block:
-        return False
-    incoming = _incoming(block)
-    return bool(incoming) and all(
-        _holds(successor_operands(op, index)[value.index], assumed | {value}) for op, index in incoming
-    )
-
-
-def _incoming(block: Block) -> list[tuple[Operation, int]]:
     region = block.parent
-    assert region is not None
-    return predecessors(region)[block]
+    func = block.parent_op()
+    if region is None or not isinstance(func, FuncOp) or func.entry is block:
+        return None
+    if region not in known:
+        known[region] = predecessors(region)
+    return [successor_operands(op, index)[value.index] for op, index in known[region][block]]
 
 
-def _alu_immediate(op: Operation, assumed: frozenset[SSAValue]) -> bool:
+def _result(value: SSAValue) -> _Needs:
+    op = value.owner
+    assert isinstance(op, Operation)
+    if "core" in op.properties:
+        return _if(is_field_offset(op))
+    rule = _RULES.get(ebpf.form_of(op))
+    if rule is not None:
+        return rule(op)
+    width = value.type.width.data if isinstance(value.type, IntegerType) else 64
+    return _if(isinstance(op, packet.LoadOp | ValueLoadOp) and width <= _NARROW)
+
+
+def _if(holds: bool) -> _Needs:
+    return () if holds else None
+
+
+def _alu_immediate(op: Operation) -> _Needs:
     assert isinstance(op, ebpf.AluRIOp)
-    if op.row.width == 32:
-        return True
     imm = op.imm.data
-    if op.row.op == "add":
-        return imm >= 0 and _holds(op.lhs, assumed)
-    return (op.row.op == "and" and imm >= 0) or (op.row.op == "rsh" and imm & 63 >= 64 - _NARROW)
+    if op.row.width == 64 and op.row.op == "add":
+        return [op.lhs] if imm >= 0 else None
+    masked = op.row.op == "and" and imm >= 0
+    shifted = op.row.op == "rsh" and imm & 63 >= 64 - _NARROW
+    return _if(op.row.width == 32 or masked or shifted)
 
 
-def _alu(op: Operation, assumed: frozenset[SSAValue]) -> bool:
+def _alu(op: Operation) -> _Needs:
     assert isinstance(op, ebpf.AluRROp)
-    return op.row.width == 32
+    return _if(op.row.width == 32)
 
 
-def _copy(op: Operation, assumed: frozenset[SSAValue]) -> bool:
+def _copy(op: Operation) -> _Needs:
     assert isinstance(op, ebpf.MovRROp)
-    if op.row.width == 32:
-        return not op.row.signed
-    return op.row.name == "mov" and _holds(op.value, assumed)
+    return [op.value] if op.row.name == "mov" else _if(op.row.width == 32 and not op.row.signed)
 
 
-def _machine_constant(op: Operation, assumed: frozenset[SSAValue]) -> bool:
+def _machine_constant(op: Operation) -> _Needs:
     assert isinstance(op, ebpf.MovRIOp)
-    return op.row.width == 32 or op.imm.data >= 0
+    return _if(op.row.width == 32 or op.imm.data >= 0)
 
 
-def _machine_load(op: Operation, assumed: frozenset[SSAValue]) -> bool:
+def _machine_load(op: Operation) -> _Needs:
     assert isinstance(op, ebpf.LdxOp)
-    return not op.row.signed and op.row.width < 64
+    return _if(not op.row.signed and op.row.width <= _NARROW)
 
 
-def _extension(op: Operation, assumed: frozenset[SSAValue]) -> bool:
+def _extension(op: Operation) -> _Needs:
     narrow = op.operands[0].type
-    return isinstance(narrow, IntegerType) and narrow.width.data <= _NARROW
+    return _if(isinstance(narrow, IntegerType) and narrow.width.data <= _NARROW)
 
 
-def _constant(op: Operation, assumed: frozenset[SSAValue]) -> bool:
-    assert isinstance(op, arith.ConstantOp)
-    return isinstance(op.value, IntegerAttr) and 0 <= int(op.value.value.data) < 1 << _NARROW
+def _constant(op: Operation) -> _Needs:
+    return _if((number := _number(op.results[0])) is not None and 0 <= number < 1 << _NARROW)
 
 
-def _sum(op: Operation, assumed: frozenset[SSAValue]) -> bool:
-    return any(map(_is_step, op.operands)) and all(_is_step(value) or _holds(value, assumed) for value in op.operands)
+def _sum(op: Operation) -> _Needs:
+    steps = [value for value in op.operands if (number := _number(value)) is not None and 0 <= number < 1 << 31]
+    return [value for value in op.operands if value not in steps] if steps else None
 
 
-def _is_step(value: SSAValue) -> bool:
-    owner = value.owner
-    return (
-        isinstance(owner, arith.ConstantOp)
-        and isinstance(owner.value, IntegerAttr)
-        and 0 <= int(owner.value.value.data) < 1 << 31
-    )
+def _mask(op: Operation) -> _Needs:
+    return _if(any((number := _number(value)) is not None and 0 <= number < 1 << _NARROW for value in op.operands))
 
 
-def _mask(op: Operation, assumed: frozenset[SSAValue]) -> bool:
-    return any(_holds(value, assumed) for value in op.operands)
+def _shift(op: Operation) -> _Needs:
+    by = _number(op.operands[1])
+    return _if(by is not None and 64 - _NARROW <= by < 64)
 
 
-def _shift(op: Operation, assumed: frozenset[SSAValue]) -> bool:
-    owner = op.operands[1].owner
-    by = owner.value if isinstance(owner, arith.ConstantOp) else None
-    return isinstance(by, IntegerAttr) and 64 - _NARROW <= int(by.value.data) < 64
+def _number(value: SSAValue) -> int | None:
+    op = value.owner
+    return int(op.value.value.data) if isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) else None
 
 
-_RULES: dict[type[Operation], Callable[[Operation, frozenset[SSAValue]], bool]] = {
+_RULES: dict[type[Operation], Callable[[Operation], _Needs]] = {
     ebpf.AluRIOp: _alu_immediate,
     ebpf.AluRROp: _alu,
     ebpf.MovRROp: _copy,
