@@ -20,11 +20,13 @@ from xdsl.ir import Operation
 from fsir.dialects import ebpf
 from fsir.dialects.placement import EdgeOp, PartOp
 from fsir.interp.codegen_link import DEFAULT_BUDGET, ExecutionLimit, Handoff, Link, Unsupported
+from fsir.interp.core_relocations import has_relocations, relocated
 from fsir.interp.emit_base import UnsupportedOp
 from fsir.interp.emit_scalar import UndefinedResult
 from fsir.interp.engine_maps import ModuleData, create_maps
 from fsir.interp.environment import FROZEN, Frozen
 from fsir.interp.helpers import HELPERS
+from fsir.interp.kernel_types import KernelTypes
 from fsir.interp.machine import HelperError, Machine, Redirect
 from fsir.interp.maps_array import ArrayMap
 from fsir.interp.memory import MemoryFault
@@ -106,6 +108,7 @@ class InterpProgram:
     - `externs` gives configuration variables (`CONFIG_HZ`); LINUX_KERNEL_VERSION follows `kernel`.
     - `cpu` of `ncpu` runs the program; `seed` is for bpf_get_prandom_u32; `budget` bounds instructions per packet.
     - `poison` puts garbage above narrow values where the whole register is read; results must not depend on it.
+    - `kernel_types` are those that CO-RE relocations are resolved against; without, they stand as compiled.
     - `prog_type` overrides the type of the function.
 
     A placed module runs from its first part on. Raises SelectionError, MapError, ExecutionError.
@@ -127,7 +130,10 @@ class InterpProgram:
         kernel: tuple[int, int] = (6, 18),
         budget: int = DEFAULT_BUDGET,
         poison: bool = False,
+        kernel_types: KernelTypes | None = None,
     ):
+        if kernel_types is not None and has_relocations(module):
+            module = relocated(module, kernel_types)
         parts = [op for op in module.body.block.ops if isinstance(op, PartOp)]
         scopes: list[ModuleOp | PartOp] = [*parts] if parts else [module]
         chosen = choose_program(scopes[0], program)

@@ -41,12 +41,25 @@ def call_of(number: int) -> Call:
     return CALLS.get(number) or _refusal(number)
 
 
+def _unresolved(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    raise HelperError(
+        "the kernel has no such field, type or enumerator (a CO-RE relocation that cannot be resolved); "
+        "guard it with bpf_core_field_exists and its like"
+    )
+
+
+UNRESOLVED = 0xBAD2310
+"""The helper that a loader has a program call in place of such an instruction (libbpf)."""
+
+
 def is_interpreted(number: int) -> bool:
     """Whether the interpreter can run this helper."""
     return number in CALLS or number == TAIL_CALL
 
 
 def _refusal(number: int) -> Call:
+    if number == UNRESOLVED:
+        return _unresolved
     prototype = HELPERS.get(number)
     what = f"bpf_{prototype.name} (helper {number})" if prototype else f"helper {number}, which no kernel has,"
 

@@ -80,6 +80,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--seed", metavar="N", type=between(0, (1 << 64) - 1), default=0, help="of bpf_get_prandom_u32 (default: 0)")
     add(
+        "--kernel-btf",
+        metavar="FILE",
+        default="/sys/kernel/btf/vmlinux",
+        help="types for CO-RE relocations in interpreters (default: the running kernel's); none: as compiled",
+    )
+    add(
         "--freeze",
         action=argparse.BooleanOptionalAction,
         default=True,

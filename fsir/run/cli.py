@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence, Set
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsir.driver.shell import guard
@@ -130,6 +131,7 @@ def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
         budget=args.budget,
         poison=args.poison,
         freeze=args.freeze,
+        kernel_btf=None if args.kernel_btf == "none" else Path(args.kernel_btf),
         **world,
     )
 

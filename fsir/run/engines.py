@@ -47,6 +47,7 @@ class Settings:
     budget: int = 1_000_000
     poison: bool = False
     freeze: bool = True
+    kernel_btf: Path | None = None
 
 
 @dataclass

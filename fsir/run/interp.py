@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fsir.dialects.placement import PartOp
 from fsir.driver.errors import UsageError
+from fsir.interp.core_relocations import has_relocations
 from fsir.interp.engine import InterpProgram, version_code
+from fsir.interp.kernel_types import VMLINUX, KernelTypes, kernel_types
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -30,6 +32,7 @@ class InterpEngine:
             seed=settings.seed,
             budget=settings.budget,
             poison=settings.poison,
+            kernel_types=_types(subject, settings),
         )
         self._program.set_maps(settings.maps)
 
@@ -67,6 +70,15 @@ class InterpEngine:
 
     def close(self) -> None:
         self._program.close()
+
+
+def _types(subject: Subject, settings: Settings) -> KernelTypes | None:
+    if settings.kernel_btf is None or not has_relocations(subject.module):
+        return None
+    found = kernel_types(settings.kernel_btf)
+    if found is None and settings.kernel_btf != VMLINUX:
+        raise UsageError(f"--kernel-btf: there is no file {settings.kernel_btf}")
+    return found
 
 
 class PlacedEngine(InterpEngine):

@@ -14,9 +14,11 @@ from corpus.states import INTERFACES, sizes
 from fsir.dialects.ebpf import CallKfuncOp, CallLocalOp, CallOp, FuncOp, LdSymOp, functions
 from fsir.dialects.map import DeclOp
 from fsir.interp import kfuncs
+from fsir.interp.core_relocations import has_relocations
 from fsir.interp.engine import HOOKS, InterpProgram, version_code
 from fsir.interp.helper_calls import is_interpreted
 from fsir.interp.helpers import HELPERS
+from fsir.interp.kernel_types import kernel_types
 from fsir.interp.results import PacketResult
 from fsir.kernel.engine import KernelProgram, current_cpu, on_cpu
 from fsir.kernel.errors import KernelError, error_name
@@ -174,6 +176,7 @@ def run_interpreted(
         kernel=kernel[:2],
         externs={"LINUX_KERNEL_VERSION": version_code(kernel)},
         poison=poison,
+        kernel_types=kernel_types() if has_relocations(module) else None,
     )
     hook = HOOKS[type_]
     results = []
