@@ -113,21 +113,29 @@ class _Guards:
         return None
 
 
-def _is_no_range(base: SSAValue) -> bool:
-    """Whether nothing needs to know that the first byte is there: from `base < end` alone, the verifier concludes
-    nothing."""
-    return all(_is_distance(use.operation) for use in base.uses)
+def _is_no_range(base: SSAValue, distance: int = 0) -> bool:
+    """Whether nothing needs to know that the byte at `base - distance` is there: from `base < end` alone, the verifier
+    concludes nothing."""
+    return all(_leaves_first_byte(use.operation, base, distance) for use in base.uses)
 
 
-def _is_distance(op: Operation) -> bool:
-    """Whether a user of an address surely leaves the first byte behind it alone."""
-    if isinstance(op, CastOp):
-        return all(isinstance(use.operation, arith.CmpiOp) for use in op.res.uses)
-    if isinstance(op, packet.LoadOp):
-        return op.off.data != 0 or op.res.type != i8
-    if isinstance(op, packet.StoreOp):
-        return op.off.data != 0 or op.value.type != i8
-    return isinstance(op, packet.GuardOp | packet.OffsetOp | packet.AdvanceOp | AluRROp)
+def _leaves_first_byte(op: Operation, address: SSAValue, distance: int) -> bool:
+    """Whether a user of an address, `distance` behind the first byte, surely leaves that byte alone."""
+    match op:
+        case CastOp():
+            return all(isinstance(use.operation, arith.CmpiOp) for use in op.res.uses)
+        case packet.LoadOp():
+            return op.off.data + distance != 0 or op.res.type != i8
+        case packet.StoreOp():
+            return op.off.data + distance != 0 or op.value.type != i8
+        case packet.OffsetOp():
+            return _is_no_range(op.res, distance + op.off.data)
+        case packet.AdvanceOp():
+            # By 0, as far as the verifier may know, as in a loop's first turn.
+            return op.ptr is address and _is_no_range(op.res, distance + (constant_of(op.by) or 0))
+        case AluRROp():
+            return op.row.name.startswith("sub")
+    return isinstance(op, packet.GuardOp)
 
 
 # --- the other operations, one rule each -----------------------------------------------------------------------------

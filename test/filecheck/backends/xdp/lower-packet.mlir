@@ -116,3 +116,52 @@ ebpf.func @first_byte section "xdp" attributes {prog_type = "xdp"} {
 ^out:
   packet.verdict %pass : i64
 }
+
+// Nor where an address behind it may be the base itself, as in a loop's first turn.
+// CHECK-LABEL: ebpf.func @maybe_first_byte
+// CHECK:         %[[BASE:.*]] = ebpf.add
+// CHECK-NEXT:    %[[NEXT:.*]] = ebpf.addi %[[BASE]], 1
+// CHECK-NEXT:    %[[A:.*]] = ebpf.cast %[[NEXT]]
+// CHECK:         arith.cmpi ule, %[[A]], %{{.*}}
+ebpf.func @maybe_first_byte section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx, %x : i64, %i : i64):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %base = packet.advance %data, %x : !packet.ptr, i64 -> !packet.ptr
+  %ok = packet.guard %base[1], %end : !packet.ptr, !packet.end_ptr -> i1
+  %pass = arith.constant 2 : i64
+  cf.cond_br %ok, ^in, ^out
+^in:
+  %p = packet.advance %base, %i : !packet.ptr, i64 -> !packet.ptr
+  %byte = packet.load %p[0] : !packet.ptr -> i8
+  %q = packet.offset %base[2] : !packet.ptr -> !packet.ptr
+  packet.store %q[0], %byte : !packet.ptr, i8
+  cf.br ^out
+^out:
+  packet.verdict %pass : i64
+}
+
+// That is enough where nothing behind it reads its own first byte.
+// CHECK-LABEL: ebpf.func @later_byte
+// CHECK:         %[[BASE:.*]] = ebpf.add
+// CHECK-NEXT:    %[[A:.*]] = ebpf.cast %[[BASE]]
+// CHECK:         arith.cmpi ult, %[[A]], %{{.*}}
+ebpf.func @later_byte section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx, %x : i64, %i : i64):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %base = packet.advance %data, %x : !packet.ptr, i64 -> !packet.ptr
+  %ok = packet.guard %base[1], %end : !packet.ptr, !packet.end_ptr -> i1
+  %pass = arith.constant 2 : i64
+  cf.cond_br %ok, ^in, ^out
+^in:
+  %p = packet.advance %base, %i : !packet.ptr, i64 -> !packet.ptr
+  %more = packet.guard %p[2], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %more, ^read, ^out
+^read:
+  %byte = packet.load %p[1] : !packet.ptr -> i8
+  packet.store %p[1], %byte : !packet.ptr, i8
+  cf.br ^out
+^out:
+  packet.verdict %pass : i64
+}
