@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
+import time
 from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from corpus import identity, interpretation, loaders, loading, raised, workers
-from corpus.collection import CACHE, Item, collect, distinct, items
+from corpus.collection import CACHE, Item, collect, items, with_twins
 from corpus.findings import FAIL, Finding, Findings
 from corpus.pipelines import PipelineCheck
 from corpus.report import Report
@@ -42,14 +44,22 @@ def main() -> int:
         console.print("error: there are no such objects; run 'python -m corpus collect' first")
         return 1
     if not options.same:
-        found = list(distinct(found))
+        found = [item for item in with_twins(found) if not item.twin or options.check in WITH_TWINS]
     if options.every > 1:
         found = found[:: options.every]
+    began = time.monotonic()
     report = run_check(check, title, found, console, options)
     report.print(console, options.all)
+    console.print(f"  {time.monotonic() - began:,.0f} s; {cpu_seconds():,.0f} s of CPU time", highlight=False)
     name = title.replace(" ", "-").replace(",", "+")
     report.write(CACHE / "results" / f"{name}.json")
     return 1 if report.failed else 0
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of the children that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def run_check(check: Check, title: str, found: list[Item], console: Console, options: argparse.Namespace) -> Report:
@@ -105,6 +115,8 @@ CHECKS: dict[str, Check] = {
     "raised": raised.check,
 }
 
+WITH_TWINS = ("identity",)
+"""Checks that look at all objects, if only shortly at those with the same code as another."""
 WITHOUT_KERNEL = ("identity", "raised")
 
 

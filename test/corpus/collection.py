@@ -22,10 +22,12 @@ Advance = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Item:
-    """An object of the corpus. `name` is its path below the collection, or that of an example."""
+    """An object of the corpus. `name` is its path below the collection, or that of an example; a `twin` has the same
+    code as an object before it."""
 
     name: str
     path: Path
+    twin: bool = False
 
     @cached_property
     def data(self) -> bytes:
@@ -87,14 +89,14 @@ def items(matching: list[str]) -> list[Item]:
     return [item for item in found if not matching or any(part in item.name for part in matching)]
 
 
-def distinct(found: list[Item]) -> Iterator[Item]:
-    """One object of each code: same bytes, relocations, symbols and data, whatever the debug information says."""
+def with_twins(found: list[Item]) -> Iterator[Item]:
+    """The objects, those marked that have the code of one before: same bytes, relocations, symbols and data, whatever
+    the debug information says."""
     seen: set[str] = set()
     for item in found:
         digest = code_digest(item)
-        if digest not in seen:
-            seen.add(digest)
-            yield item
+        yield Item(item.name, item.path, digest in seen)
+        seen.add(digest)
 
 
 def code_digest(item: Item) -> str:

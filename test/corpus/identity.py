@@ -23,7 +23,7 @@ CodeSections = dict[str, tuple[bytes, list[tuple[int, int, str, int]]]]
 
 def check(item: Item) -> Findings:
     """Import, verify, export; print, parse, print; export what was parsed. Without locations the text makes the same
-    code; with them, the same object."""
+    code; with them, the same object. Twins are not printed: their text differs in locations and numbers of types."""
     result = Findings()
     original = read_elf(item.data, item.name)
     module = import_object(item.data, item.name)
@@ -40,9 +40,11 @@ def check(item: Item) -> Findings:
     exported = export_object(module)
     _compare(result, item, "export", expected, exported)
     _compare_all(result, item, "export", original, exported)
-    _compare(result, item, "export of the text", expected, export_object(_reread(result, item, module, False)))
-    located = export_object(_reread(result, item, module, True))
-    _compare_all(result, item, "export of the text with locations", original, located)
+    if not item.twin:
+        result.count("objects printed and parsed")
+        _compare(result, item, "export of the text", expected, export_object(_reread(result, item, module, False)))
+        located = export_object(_reread(result, item, module, True))
+        _compare_all(result, item, "export of the text with locations", original, located)
     if not any(finding.status == FAIL for finding in result.found):
         result.add(OK, item.name)
     return result
