@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fsir.driver.arguments import make_parser
-from fsir.driver.garbage import collector_paused
+from fsir.driver.garbage import collect_rarely, collector_paused
 from fsir.driver.shell import guard
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def _inform(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    collect_rarely()
     with collector_paused():
         from fsir.driver.errors import UsageError
         from fsir.driver.optimizer import Optimizer

@@ -7,6 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+YOUNG = 50_000
+"""Objects that are made before the collector looks at them; Python's 700 are a few operations of IR, which stay."""
+
+
+def collect_rarely() -> None:
+    """For programs that build IR: fewer collections, which find next to nothing there and take an eighth of the time."""
+    gc.set_threshold(YOUNG, 20, 20)
+
+
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """No collections inside the block; what was made in it is exempt from later ones.

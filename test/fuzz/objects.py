@@ -20,11 +20,11 @@ from fuzz.outcomes import attempt
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "fuzz" / "objects"
-LARGEST = 24 << 10
+LARGEST = 12 << 10
 """Bytes of the objects that are damaged; large ones take long and have nothing that small ones have not."""
 BATCH = 20
 """Objects for one child process: what kills it costs these."""
-SECONDS = 300
+SECONDS = 1800
 """For a batch. A single command has the limits of `fuzz.outcomes`."""
 
 OPTIMISE = ("-p", "raise,optimize,lower-to-xdp", "-t", "elf")
