@@ -144,7 +144,11 @@ class Map:
 
     def copy_out(self, addr: int) -> bytes:
         """The value at `addr` as a lookup system call returns it."""
-        data = bytearray(self.memory.read_bytes(addr, self.value_size))
+        return self.shown(self.memory.read_bytes(addr, self.value_size))
+
+    def shown(self, value: bytes | bytearray) -> bytes:
+        """A value with the kernel's own fields zeroed."""
+        data = bytearray(value)
         for start, end in self._hidden:
             data[start:end] = bytes(end - start)
         return bytes(data)

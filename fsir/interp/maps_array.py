@@ -36,7 +36,8 @@ _NOT_ZERO = re.compile(rb"[^\0]")
 class ArrayMap(Map):
     """BPF_MAP_TYPE_ARRAY, mmapable or not, and the maps behind .rodata, .data and .bss.
 
-    All values lie in one region, `stride` bytes apart, so a value keeps its address for good.
+    All values lie in one buffer, `stride` bytes apart. Each is a region of its own, made when it is first looked up and
+    kept for good: what is next to a value is out of bounds.
     """
 
     def __init__(self, spec: MapSpec, memory: Memory, ncpu: int):
@@ -50,12 +51,30 @@ class ArrayMap(Map):
             )
         writable = not self.flags & BPF_F_RDONLY_PROG
         self._regions = [self._alloc_values(cpu, writable) for cpu in range(ncpu if self.per_cpu else 1)]
+        self._addresses: list[dict[int, int]] = [{} for _ in self._regions]
 
     def _alloc_values(self, cpu: int, writable: bool) -> Region:
         name = f"{self.name}[cpu {cpu}]" if self.per_cpu else self.name
         region = self.memory.alloc(self.max_entries * self.stride, name, writable=writable)
         self.memory.set_bounds(region, 0, (self.max_entries - 1) * self.stride + self.value_size)
         return region
+
+    def _address(self, cpu: int, index: int) -> int:
+        """The address of a value, 0 for an index out of range."""
+        return self._addresses[cpu].get(index) or self._place(cpu, index)
+
+    def _place(self, cpu: int, index: int) -> int:
+        if index >= self.max_entries:
+            return 0
+        region, at = self._regions[cpu], index * self.stride
+        if self.max_entries > 1:
+            region = self.memory.window(region, at, at + self.value_size, f"{region.name}[{index}]")
+        self._addresses[cpu][index] = region.base + at
+        return region.base + at
+
+    def _content(self, cpu: int, index: int) -> bytes:
+        at = index * self.stride
+        return self.shown(self._regions[cpu].buf[at : at + self.value_size])
 
     @property
     def values_addr(self) -> int:
@@ -64,7 +83,11 @@ class ArrayMap(Map):
 
     def lookup(self, key: bytes, cpu: int) -> int:
         index = int.from_bytes(key, "little")
-        return self._regions[0].base + index * self.stride if index < self.max_entries else 0
+        return self._address(0, index)
+
+    def sys_lookup(self, key: bytes) -> Value | None:
+        index = int.from_bytes(key, "little")
+        return self._content(0, index) if index < self.max_entries else None
 
     def update(self, key: bytes, value: bytes, flags: int, cpu: int) -> int:
         index = int.from_bytes(key, "little")
@@ -122,15 +145,14 @@ class PerCpuArrayMap(ArrayMap):
 
     def lookup(self, key: bytes, cpu: int) -> int:
         index = int.from_bytes(key, "little")
-        return self._regions[cpu].base + index * self.stride if index < self.max_entries else 0
+        return self._address(cpu, index)
 
     def lookup_percpu(self, key: bytes, cpu: int) -> int:
         return self.lookup(key, cpu) if cpu < self.ncpu else 0
 
     def sys_lookup(self, key: bytes) -> Value | None:
-        if int.from_bytes(key, "little") >= self.max_entries:
-            return None
-        return [self.copy_out(self.lookup(key, cpu)) for cpu in range(self.ncpu)]
+        index = int.from_bytes(key, "little")
+        return [self._content(cpu, index) for cpu in range(self.ncpu)] if index < self.max_entries else None
 
     def sys_update(self, key: bytes, value: Value, flags: int = 0) -> int:
         index = int.from_bytes(key, "little")

@@ -38,10 +38,10 @@ class Region:
 
     `buf` is never replaced, so a caller may keep a reference to it. `base` is the address of offset 0.
     A region with `on_load`/`on_store` has no bytes: each access calls them with (offset, size[, value]).
-    `owner` is the object that a handle stands for.
+    `owner` is the object that a handle stands for. `origin` is the offset from which messages count.
     """
 
-    __slots__ = ("base", "buf", "hi", "lo", "name", "on_load", "on_store", "owner", "rid", "writable")
+    __slots__ = ("base", "buf", "hi", "lo", "name", "on_load", "on_store", "origin", "owner", "rid", "writable")
 
     def __init__(self, rid: int, buf: bytearray, name: str, writable: bool):
         self.rid = rid
@@ -54,6 +54,7 @@ class Region:
         self.on_load: Callable[[int, int], int] | None = None
         self.on_store: Callable[[int, int, int], None] | None = None
         self.owner: object = None
+        self.origin = 0
 
 
 class Memory:
@@ -90,6 +91,15 @@ class Memory:
         buf = bytearray(size)
         if data is not None:
             buf[: len(data)] = data
+        return self._add(buf, name, writable, 0, size)
+
+    def window(self, whole: Region, lo: int, hi: int, name: str) -> Region:
+        """A region of its own over the bytes of another at offsets `[lo, hi)`, which keep their offsets."""
+        region = self._add(whole.buf, name, whole.writable, lo, hi)
+        region.origin = lo
+        return region
+
+    def _add(self, buf: bytearray, name: str, writable: bool, lo: int, hi: int) -> Region:
         if len(self._free_ids) > _REUSE_DELAY:
             rid = self._free_ids.popleft()
         else:
@@ -99,7 +109,7 @@ class Memory:
             self._write.append(_UNMAPPED)
         region = Region(rid, buf, name, writable)
         self._regions[rid] = region
-        self.set_bounds(region, 0, size)
+        self.set_bounds(region, lo, hi)
         return region
 
     def alloc_handle(
@@ -205,7 +215,7 @@ class Memory:
             return f"{above.name}-{_OFFSET_MASK + 1 - offset}"
         region = self.region_at(addr)
         if region is not None:
-            return f"{region.name}+{offset}"
+            return f"{region.name}{offset - region.origin:+}"
         return f"NULL+{offset}" if rid == 0 else f"{addr:#x}"
 
     # The hot paths
@@ -278,5 +288,6 @@ class Memory:
         elif not len(region.buf):
             reason = "not memory"
         else:
-            reason = f"it ends at {region.hi}" if offset >= region.lo else f"it starts at {region.lo}"
+            end, start = region.hi - region.origin, region.lo - region.origin
+            reason = f"it ends at {end}" if offset >= region.lo else f"it starts at {start}"
         return MemoryFault(addr, size, f"{verb} of {size} bytes at {self.describe(addr)}: {reason}")

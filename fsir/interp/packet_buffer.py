@@ -55,6 +55,7 @@ class PacketBuffer:
         self._publish()
 
     def _publish(self) -> None:
+        self.region.origin = self.data
         self.memory.set_bounds(self.region, self.data_meta, self.data_end)
 
     def __len__(self) -> int:

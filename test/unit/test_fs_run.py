@@ -182,7 +182,7 @@ def test_a_fault_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     out = tmp_path / "out.pcap"
     assert main([str(path), "--hex", FRAME, "--pcap-out", str(out)]) == 1
     message = capsys.readouterr().err
-    assert message.startswith(f"{path}:14:3: error: packet 0: write of 8 bytes at packet+")
+    assert message.startswith(f"{path}:14:3: error: packet 0: write of 8 bytes at packet+60: it ends at 64 in")
     assert "in count (packet.store)" in message
     assert not out.exists()
 

@@ -92,13 +92,20 @@ def test_delete_twice(kind: str, answers: tuple[str, str]) -> None:
 def test_array_values_stay_where_they_are() -> None:
     machine, target = new("array", value_size=5)
     addr = target.lookup(B, 0)
-    assert addr - target.lookup(A, 0) == 8
     target.update(B, b"abcde", BPF_ANY, 0)
     assert target.lookup(B, 0) == addr
     assert machine.memory.read_bytes(addr, 5) == b"abcde"
     assert target.lookup(C, 0) == 0
     with pytest.raises(MemoryFault):
         machine.memory.load8(addr + 5)
+
+
+def test_the_next_value_of_an_array_is_out_of_bounds() -> None:
+    for kind in ("array", "percpu_array"):
+        machine, target = new(kind)
+        addr = target.lookup(A, 0)
+        with pytest.raises(MemoryFault, match=r"write of 1 bytes at .*\[0\]\+8: it ends at 8"):
+            machine.memory.store8(addr + target.value_size, 1)
 
 
 def test_updating_a_hash_replaces_the_element() -> None:
