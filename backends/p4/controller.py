@@ -27,7 +27,7 @@ class Controller:
         keyed = [table["table"] for table in self.control["tables"] if table["keys"]]
         for name in (*keyed, *(name for name in self.control["ports"].values() if name is not None)):
             self.switch.clear(name)
-        for entry in (*defaults(self.control), *mirror_entries(self.control, contents, self.ports)):
+        for entry in (*defaults(self.control, contents), *mirror_entries(self.control, contents, self.ports)):
             if entry.key:
                 self.switch.insert(entry.table, [_match(key) for key in entry.key], entry.action, list(entry.params))
             else:

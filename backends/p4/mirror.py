@@ -68,15 +68,21 @@ def mirror_entries(control: Control, contents: Contents, ports: Mapping[int, int
     return entries + _ports(control["ports"], ports or {})
 
 
-def defaults(control: Control) -> list[TableEntry]:
-    """The default actions of tables without keys as the program starts with them: nothing, or the initial value."""
+def defaults(control: Control, contents: Contents) -> list[TableEntry]:
+    """The default actions of tables without keys where these contents have no entry: nothing; or for arrays, whose zero
+    elements are not listed, zero; or the initial value of one that is not among the contents at all."""
     return [
-        TableEntry(table["table"], (), table["action"], _params(table, bytes.fromhex(table["absent"])))
+        TableEntry(table["table"], (), table["action"], _params(table, _unlisted(table, contents)))
         if table["absent"] is not None
         else TableEntry(table["table"], (), "NoAction", ())
         for table in control["tables"]
         if not table["keys"]
     ]
+
+
+def _unlisted(table: Mapping[str, Any], contents: Contents) -> bytes:
+    initial = bytes.fromhex(table["absent"])
+    return bytes(len(initial)) if table["map"] in contents else initial
 
 
 def _entry(table: Mapping[str, Any], content: Mapping[str, Any]) -> TableEntry | None:

@@ -212,6 +212,9 @@ def test_global_data_starts_as_in_the_object() -> None:
     program.set_maps(other)
     (result,) = check(nic, program, [FRAME])
     assert result.data is not None and result.data[:4] == b"abcd"
+    nic.controller.mirror({".rodata": []})
+    zeroed = nic.run(FRAME).data
+    assert zeroed is not None and zeroed[:4] == bytes(4), "a zero element is not listed, and is no longer what it was"
 
 
 # -- counters ------------------------------------------------------------------------------------------------------
