@@ -18,11 +18,12 @@ from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
-from fsir.kernel.engine import KernelProgram
+from fsir.kernel.engine import KernelProgram, on_cpu
 from fsir.kernel.syscalls import possible_cpus
 from fsir.object.encode import instruction_count
 from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
+from fsir.passes.freeze_environment import freeze_environment
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LOADED = [name for name in traffic.NAMES if name != "scanner"]
@@ -32,13 +33,17 @@ PIPELINES = [
     "raise,lower-to-xdp",
     "raise,optimize,lower-to-xdp",
 ]
-REDIRECT = 4
+START, INTERVAL = 1_700_000_000_000_000_000, 1_000_000  # nanoseconds: when packets come
 
 Behaviour = tuple[list[tuple[int, bytes, bytes]], dict[str, Any]]
 
 
+@cache
 def original(name: str) -> bytes:
-    return (EXAMPLES / name / f"{name}.o").read_bytes()
+    """The object, with clocks and random numbers that the tests set."""
+    module = import_object((EXAMPLES / name / f"{name}.o").read_bytes(), f"{name}.o")
+    freeze_environment(module)
+    return export_object(module)
 
 
 @cache
@@ -57,14 +62,15 @@ def compiled(name: str, pipeline: str) -> tuple[bytes, dict[str, int], list[str]
 
 def in_kernel(name: str, data: bytes) -> Behaviour:
     with KernelProgram(data, traffic.program(name), maps=traffic.maps(name), cpu=0) as program:
-        outcomes = program.run_all(packets(name))
+        with on_cpu(program.cpu):
+            outcomes = [program.run(packet, clock_ns=START + i * INTERVAL) for i, packet in enumerate(packets(name))]
         return [(o.verdict, o.data, o.meta) for o in outcomes], program.dump_maps()
 
 
 def in_interpreter(name: str, data: bytes) -> Behaviour:
     module = import_object(data, f"{name}.o")
     with InterpProgram(module, traffic.program(name), maps=traffic.maps(name), ncpu=possible_cpus()) as program:
-        outcomes = [program.run(packet) for packet in packets(name)]
+        outcomes = [program.run(packet, clock_ns=START + i * INTERVAL) for i, packet in enumerate(packets(name))]
         return [(o.verdict, o.data, o.meta) for o in outcomes], program.dump_maps()
 
 

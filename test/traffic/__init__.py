@@ -15,7 +15,20 @@ from collections.abc import Callable, Sequence
 
 import dpkt  # type: ignore[import-untyped]
 
-from traffic import firewall, ipv6_filter, kv_cache, maglev, router, scanner, tc_marker, vxlan_gateway
+from traffic import (
+    cheetah,
+    firewall,
+    ipv6_filter,
+    kv_cache,
+    maglev,
+    policer,
+    router,
+    scanner,
+    snat,
+    tc_marker,
+    vlan_router,
+    vxlan_gateway,
+)
 from traffic.cases import Case, mix
 from traffic.fuzz import fuzz_packets
 from traffic.tables import Maps
@@ -36,6 +49,10 @@ _TRAFFIC: dict[str, tuple[Cases, Sweep]] = {
     "ipv6-filter": (lambda: ipv6_filter.CASES, ipv6_filter.sweep),
     "vxlan-gateway": (lambda: vxlan_gateway.CASES, vxlan_gateway.sweep),
     "tc-marker": (lambda: tc_marker.CASES, tc_marker.sweep),
+    "cheetah": (cheetah.cases, cheetah.sweep),
+    "snat": (snat.cases, snat.sweep),
+    "vlan-router": (lambda: vlan_router.CASES, vlan_router.sweep),
+    "policer": (lambda: policer.CASES, policer.sweep),
 }
 _MAPS: dict[str, Callable[[], Maps]] = {
     "router": router.maps,
@@ -46,6 +63,10 @@ _MAPS: dict[str, Callable[[], Maps]] = {
     "ipv6-filter": ipv6_filter.maps,
     "vxlan-gateway": vxlan_gateway.maps,
     "tc-marker": tc_marker.maps,
+    "cheetah": cheetah.maps,
+    "snat": snat.maps,
+    "vlan-router": vlan_router.maps,
+    "policer": policer.maps,
 }
 _SETTINGS: dict[str, Callable[[], list[Maps]]] = {
     "firewall": firewall.settings,
@@ -54,6 +75,9 @@ _SETTINGS: dict[str, Callable[[], list[Maps]]] = {
     "ipv6-filter": ipv6_filter.settings,
     "vxlan-gateway": vxlan_gateway.settings,
     "tc-marker": tc_marker.settings,
+    "snat": snat.settings,
+    "vlan-router": vlan_router.settings,
+    "policer": policer.settings,
 }
 _PROGRAMS = {"kv-cache": "kv_cache"}
 NAMES = tuple(_TRAFFIC)
