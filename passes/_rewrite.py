@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, i1, i64
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from fsir.analysis.dominance import DominatorTree
-from fsir.dialects.ebpf import FuncOp, functions
+from fsir.dialects.ebpf import UNALLOCATED, CastOp, FuncOp, functions
 from fsir.dialects.ebpf.base import SEGMENTS, segments
 
 
@@ -87,6 +87,21 @@ def conditional(
         successors=[then[0], otherwise[0]],
         properties={SEGMENTS: segments(1, len(then[1]), len(otherwise[1]))},
     )
+
+
+def narrowed(word: SSAValue, width: int) -> tuple[list[Operation], SSAValue] | None:
+    """The low bits of a scalar, or of a word of unknown kind, as an integer: the operations that cut it, and the value.
+    None for an address of known kind, which is no number."""
+    ops: list[Operation] = []
+    if word.type == UNALLOCATED:
+        ops.append(CastOp.create(operands=[word], result_types=[i64]))
+        word = ops[-1].results[0]
+    elif not is_integer(word.type, 64):
+        return None
+    if width < 64:
+        ops.append(truncate(word, integer(width)))
+        word = ops[-1].results[0]
+    return ops, word
 
 
 def integer(width: int) -> IntegerType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -19,10 +19,10 @@ from fsir.passes._rewrite import (
     extend,
     integer,
     is_integer,
+    narrowed,
     operations,
     raised_functions,
     replace,
-    truncate,
 )
 
 
@@ -95,10 +95,9 @@ def _load(op: Operation) -> None:
 
 def _store(op: Operation) -> None:
     assert isinstance(op, ebpf.StxOp)
-    if isinstance(op.base.type, ValueType) and op.core is None and is_integer(op.value.type, 64):
+    if isinstance(op.base.type, ValueType) and op.core is None and (found := narrowed(op.value, op.row.width)):
         base, off = base_of(op.base, op.off.data)
-        cut = [] if op.row.width == 64 else [truncate(op.value, integer(op.row.width))]
-        value = cut[0].results[0] if cut else op.value
+        cut, value = found
         replace(op, [*cut, map.StoreOp.create(operands=[base, value], properties={"off": int_attr(off)})])
 
 
@@ -112,12 +111,27 @@ def _store_immediate(op: Operation) -> None:
 
 def _atomic(op: Operation) -> None:
     assert isinstance(op, ebpf.AtomicOp)
-    if isinstance(op.base.type, ValueType) and is_integer(op.value.type, 64) and op.row.op != "store_rel":
+    touches = isinstance(op.base.type, ValueType) and op.row.op != "store_rel"
+    if touches and (found := narrowed(op.value, op.row.width)):
         base, off = base_of(op.base, op.off.data)
-        cut = [] if op.row.width == 64 else [truncate(op.value, integer(op.row.width))]
-        value = cut[0].results[0] if cut else op.value
-        properties: dict[str, Attribute] = {"op": StringAttr(op.row.op), "off": int_attr(off)}
-        replace(op, [*cut, map.AtomicOp.create(operands=[base, value], properties=properties)])
+        cut, value = found
+        replace(op, [*cut, _modify(base, off, op.row.op, value)])
+
+
+def _atomic_fetch(op: Operation) -> None:
+    assert isinstance(op, ebpf.AtomicFetchOp)
+    kind = op.row.op.removeprefix("fetch_")
+    touches = isinstance(op.base.type, ValueType) and kind in map.AtomicOp.KINDS and is_integer(op.res.type, 64)
+    if touches and (found := narrowed(op.value, op.row.width)):
+        base, off = base_of(op.base, op.off.data)
+        cut, value = found
+        atomic = _modify(base, off, kind, value, [value.type])
+        replace(op, [*cut, atomic] if op.row.width == 64 else [*cut, atomic, extend(atomic.results[0])])
+
+
+def _modify(base: SSAValue, off: int, kind: str, value: SSAValue, results: Sequence[Attribute] = ()) -> Operation:
+    properties: dict[str, Attribute] = {"op": StringAttr(kind), "off": int_attr(off)}
+    return map.AtomicOp.create(operands=[base, value], properties=properties, result_types=results)
 
 
 def _null_check(op: Operation) -> None:
@@ -135,5 +149,6 @@ _RULES: dict[type[Operation], Callable[[Operation], None]] = {
     ebpf.StxOp: _store,
     ebpf.StOp: _store_immediate,
     ebpf.AtomicOp: _atomic,
+    ebpf.AtomicFetchOp: _atomic_fetch,
     ebpf.JccRIOp: _null_check,
 }

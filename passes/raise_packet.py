@@ -19,10 +19,10 @@ from fsir.passes._rewrite import (
     extend,
     integer,
     is_integer,
+    narrowed,
     operations,
     raised_functions,
     replace,
-    truncate,
 )
 
 _ADJUST = {44: packet.AdjustHeadOp, 54: packet.AdjustMetaOp, 65: packet.AdjustTailOp}
@@ -87,10 +87,10 @@ def _replace_load(op: ebpf.LdxOp, cls: type[Operation], base: SSAValue, off: int
 
 def _store(func: FuncOp, op: Operation) -> None:
     assert isinstance(op, ebpf.StxOp)
-    if op.core is not None or not is_integer(op.value.type) or not isinstance(op.base.type, (*_ADDRESSES, CtxType)):
-        return
-    cut = [] if op.row.width == 64 else [truncate(op.value, integer(op.row.width))]
-    _replace_store(op, op.base, op.off.data, cut, cut[0].results[0] if cut else op.value)
+    if op.core is None and isinstance(op.base.type, (*_ADDRESSES, CtxType)):
+        found = narrowed(op.value, op.row.width)
+        if found is not None:
+            _replace_store(op, op.base, op.off.data, *found)
 
 
 def _store_immediate(func: FuncOp, op: Operation) -> None:

@@ -3,7 +3,8 @@
 A forward analysis over virtual `ebpf` code, sparse and optimistic; the kinds are the types of `docs/ir.md`, `i64` for
 scalars and `!ebpf.reg` for what is not known or differs by path.  A kind is claimed only where the instruction set
 gives no other possibility (for a context load of `data`, say), so types never lie; a pointer that went through memory
-or a function whose callers differ is simply unknown.  Levels mix: a value that has a type keeps it.
+or a function whose callers differ is simply unknown.  An address of packet data or of a map value may be null instead.
+Levels mix: a value that has a type keeps it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from xdsl.dialects.builtin import ModuleOp, SymbolRefAttr, i64
+from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr, i64
 from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.cfg import edges
@@ -22,6 +23,9 @@ from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.interp.helpers import HELPERS, ReturnKind
 
 UNKNOWN: Attribute = UNALLOCATED
+_NULL: Attribute = StringAttr("null")
+"""The kind of a constant 0 while nothing else is known: where it meets an address, an address that may be null, and a
+scalar otherwise."""
 _PACKET_FIELDS: Mapping[str, Mapping[int, Attribute]] = {
     "xdp": {0: PtrType(), 4: EndType(), 8: MetaType()},
     "sched_cls": {76: PtrType(), 80: EndType(), 140: MetaType()},
@@ -31,6 +35,7 @@ _PACKET_FIELDS: Mapping[str, Mapping[int, Attribute]] = {
 
 PACKET_PROGRAMS = frozenset(_PACKET_FIELDS)
 _MOVABLE = (PtrType, MetaType, FramePointerType, ValueType)  # kinds to which an offset may be added
+_NULLABLE = (PtrType, MetaType, ValueType)  # kinds of which an address may be null
 _LOOKUP = 1
 
 
@@ -54,7 +59,8 @@ class WordKinds:
 
     def of(self, value: SSAValue) -> Attribute:
         """The kind of a value; `UNKNOWN` for one that has none."""
-        return self._kinds.get(value, UNKNOWN)
+        kind = self._kinds.get(value, UNKNOWN)
+        return i64 if kind is _NULL else kind
 
     def parameter(self, func: FuncOp, index: int) -> Attribute | None:
         """The kind of a function's argument; None before any call was seen."""
@@ -100,6 +106,9 @@ def join(a: Attribute | None, b: Attribute | None) -> Attribute | None:
     """The kind of a value that is `a` on one path and `b` on another; None is no path yet."""
     if a is None or b is None or a == b:
         return b if a is None else a
+    for null, other in ((a, b), (b, a)):
+        if null is _NULL and (other == i64 or isinstance(other, _NULLABLE)):
+            return other
     return UNKNOWN
 
 
@@ -134,11 +143,16 @@ class _Flow:
                 passed[value].append(arg)
             self.meet(arg, work)
         while work:
-            value = work.pop()
-            for arg in passed[value]:
-                self.meet(arg, work)
-            for use in value.uses:
-                self.visit(use.operation, work)
+            while work:
+                value = work.pop()
+                for arg in passed[value]:
+                    self.meet(arg, work)
+                for use in value.uses:
+                    self.visit(use.operation, work)
+            for block in self.func.body.blocks:
+                for arg in block.args:
+                    if self.kinds.get(arg) is _NULL:  # nothing but 0 comes here
+                        self.learn(arg, i64, work)
 
     def meet(self, arg: BlockArgument, work: list[SSAValue]) -> None:
         if arg.type != UNKNOWN:
@@ -183,7 +197,10 @@ class _Flow:
         return UNKNOWN
 
     def of(self, value: SSAValue) -> Attribute | None:
-        return self.kinds.get(value)
+        kind = self.kinds.get(value)
+        if kind is _NULL:
+            return None if isinstance(value, BlockArgument) else i64
+        return kind
 
     def symbol(self, op: ebpf.LdSymOp) -> Attribute:
         name = op.sym.root_reference.data
@@ -282,7 +299,10 @@ def _frame(flow: _Flow, op: Operation) -> Attribute:
 
 
 def _constant(flow: _Flow, op: Operation) -> Attribute:
-    return UNKNOWN if isinstance(op, ebpf.LddwOp) and op.pseudo is not None else i64
+    assert isinstance(op, ebpf.LddwOp | ebpf.MovRIOp)
+    if isinstance(op, ebpf.LddwOp) and op.pseudo is not None:
+        return UNKNOWN
+    return _NULL if op.imm.data == 0 and op.core is None else i64
 
 
 def _symbol(flow: _Flow, op: Operation) -> Attribute:

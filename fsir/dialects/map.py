@@ -273,9 +273,11 @@ class StoreOp(EbpfOp):
 
 @irdl_op_definition
 class AtomicOp(EbpfOp):
-    """`lock *(value + off) op= arg` (`op`: add, or, and, xor); the width (i32, i64) is the argument's type."""
+    """`lock *(value + off) op= arg` (`op`: add, or, and, xor); the width (i32, i64) is the argument's type. With a
+    result, of that type too, it gives what was there before."""
 
     name = "map.atomic"
+    KINDS: ClassVar[frozenset[str]] = frozenset({"add", "or", "and", "xor"})
     FORMAT: ClassVar[tuple[str, ...]] = ("@op", " ", "%", "[", "#off", "]", ", ", "%")
     value = operand_def(ValueType)
     arg = operand_def(IntegerType)

@@ -18,6 +18,7 @@ from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from fsir.analysis.cfg import edges
 from fsir.analysis.effects import EffectTable
 from fsir.analysis.liveness import Liveness
+from fsir.analysis.nullness import may_be_null
 from fsir.backends.handoff import MAX_SIZE, Layout
 from fsir.dialects import ebpf, packet
 from fsir.dialects import map as maps
@@ -268,6 +269,8 @@ class _Planner:
         self.crossing.steps.append(Step(value, field=number))
 
     def _offset(self, value: SSAValue) -> None:
+        if may_be_null(value):
+            raise Impossible(f"an address of the packet{_named(value)} may be null")
         width = _rounded(self._bits(value))
         number = self._field(Field("offset", width, f"{_name(value)}_offset", value))
         self.crossing.steps.append(Step(value, field=number))

@@ -5,7 +5,7 @@ map.decl @ports "devmap" key 4 value 4 entries 1 flags 0
 
 // CHECK-LABEL: ebpf.func @operations
 ebpf.func @operations section "xdp" attributes {prog_type = "xdp"} {
-^entry(%ctx : !packet.ctx, %key : !ebpf.fp, %x : i64):
+^entry(%ctx : !packet.ctx, %key : !ebpf.fp, %x : i64, %unknown : !ebpf.reg):
   %m = ebpf.ld_sym @m -> !map.handle<@m>
   // CHECK: %v = map.lookup_at @m[%key] : !ebpf.fp -> !map.value<@m>
   %v = ebpf.call 1(%m, %key) : !map.handle<@m>, !ebpf.fp -> !map.value<@m>
@@ -28,9 +28,19 @@ ebpf.func @operations section "xdp" attributes {prog_type = "xdp"} {
   ebpf.stx64 %v[0], %y : !map.value<@m>, i64
   // CHECK: map.atomic "add" %v[4], %{{.*}} : !map.value<@m>, i32
   ebpf.atomic_add32 %v[4], %x : !map.value<@m>, i64
-  // A fetching atomic has a result, which map.atomic has not.
-  // CHECK-NEXT: ebpf.atomic_fetch_add64
+  // CHECK-NEXT: %old = map.atomic "add" %v[8], %x : !map.value<@m>, i64 -> i64
   %old = ebpf.atomic_fetch_add64 %v[8], %x : !map.value<@m>, i64 -> i64
+  // CHECK: %[[OLD:.*]] = map.atomic "or" %v[8], %{{.*}} : !map.value<@m>, i32 -> i32
+  // CHECK-NEXT: arith.extui %[[OLD]] : i32 to i64
+  %old32 = ebpf.atomic_fetch_or32 %v[8], %x : !map.value<@m>, i64 -> i64
+  // Exchanges stay.
+  // CHECK-NEXT: ebpf.atomic_xchg64
+  %older = ebpf.atomic_xchg64 %v[8], %x : !map.value<@m>, i64 -> i64
+  // A word of unknown kind is stored as a number.
+  // CHECK-NEXT: %[[WORD:.*]] = ebpf.cast %unknown : reg -> i64
+  // CHECK-NEXT: arith.trunci %[[WORD]] : i64 to i16
+  // CHECK-NEXT: map.store %v[2]
+  ebpf.stx16 %v[2], %unknown : !map.value<@m>, reg
   ebpf.exit (%old) : i64
 ^miss:
   ebpf.exit (%x) : i64

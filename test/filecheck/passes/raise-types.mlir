@@ -51,14 +51,38 @@ ebpf.func @kinds section "xdp" attributes {prog_type = "xdp"} {
 ebpf.func @meet section "xdp" attributes {prog_type = "xdp"} {
 ^entry(%ctx : !ebpf.reg):
   %data = ebpf.ldx32 %ctx[0] : reg -> reg
-  %zero = ebpf.movi 0 -> reg
-  // CHECK: %[[A:.*]] = ebpf.cast %zero : i64 -> reg
+  %one = ebpf.movi 1 -> reg
+  // CHECK: %[[A:.*]] = ebpf.cast %one : i64 -> reg
   // CHECK-NEXT: %[[B:.*]] = ebpf.cast %data : !packet.ptr -> reg
   // CHECK-NEXT: ebpf.jeqi %ctx, 0, ^out(%[[A]] : reg), ^out(%[[B]] : reg) : !packet.ctx
-  ebpf.jeqi %ctx, 0, ^out(%zero : reg), ^out(%data : reg) : reg
+  ebpf.jeqi %ctx, 0, ^out(%one : reg), ^out(%data : reg) : reg
 // CHECK: ^out(%x: !ebpf.reg):
 ^out(%x : !ebpf.reg):
   ebpf.exit (%x) : reg
+}
+
+// Unless the scalar is a constant 0: then it is an address that may be null.
+
+// CHECK-LABEL: ebpf.func @null
+ebpf.func @null section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %data = ebpf.ldx32 %ctx[0] : reg -> reg
+  %zero = ebpf.movi 0 -> reg
+  // CHECK: %[[A:.*]] = ebpf.cast %zero : i64 -> !packet.ptr
+  // CHECK-NEXT: ebpf.jeqi %ctx, 0, ^on(%[[A]] : !packet.ptr), ^on(%data : !packet.ptr) : !packet.ctx
+  ebpf.jeqi %ctx, 0, ^on(%zero : reg), ^on(%data : reg) : reg
+// CHECK: ^on(%x: !packet.ptr):
+^on(%x : !ebpf.reg):
+  // CHECK-NEXT: ebpf.addi %x, 4 : !packet.ptr -> !packet.ptr
+  %y = ebpf.addi %x, 4 : reg -> reg
+  // CHECK-NEXT: ebpf.jeqi %x, 0, ^out(%zero, %y : i64, !packet.ptr), ^out(%zero, %y : i64, !packet.ptr)
+  ebpf.jeqi %x, 0, ^out(%zero, %y : reg, reg), ^out(%zero, %y : reg, reg) : reg
+// Where nothing but 0 comes it is a scalar.
+// CHECK: ^out(%n: i64, %z: !packet.ptr):
+^out(%n : !ebpf.reg, %z : !ebpf.reg):
+  // CHECK-NEXT: ebpf.addi %n, 1 : i64 -> i64
+  %m = ebpf.addi %n, 1 : reg -> reg
+  ebpf.exit (%m) : reg
 }
 
 // A loop's counter is a scalar because all that reaches it is.
