@@ -25,12 +25,13 @@ from corpus import (
     states,
     traffic_seeds,
 )
-from corpus.collection import ROOT, Item, code_digest
+from corpus.collection import ROOT, Item, with_twins
 from corpus.findings import FAIL, OK, PARTS, Findings
 from corpus.pipelines import PipelineCheck
 from corpus.running import Target, targets
 from fsir.dialects.ebpf import MovRIOp, int_attr
 from fsir.kernel.availability import unavailable
+from fsir.object.elf import read_elf, write_elf
 from fsir.object.importer import import_object
 
 EXAMPLES = [Item(f"examples/{p.name}", p) for p in sorted(ROOT.glob("examples/*/*.o"))]
@@ -115,9 +116,16 @@ def test_objects_inside_of_binaries(tmp_path: Path) -> None:
     assert set(found.values()) == {data}
 
 
-def test_objects_that_differ_in_debug_information_are_the_same() -> None:
-    digests = [code_digest(item) for item in EXAMPLES]
-    assert len(set(digests)) == len(EXAMPLES)
+def test_objects_that_differ_in_debug_information_are_twins(tmp_path: Path) -> None:
+    obj = read_elf(EXAMPLES[0].data, "x.o")
+    same, other = tmp_path / "same.o", tmp_path / "other.o"
+    obj.remove_section(obj.section_index(".BTF.ext") or 0)
+    same.write_bytes(write_elf(obj))
+    code = next(section for section in obj.sections if section.is_code and len(section))
+    code.data = bytes(code.data)[:-8] + b"\0" * 8
+    other.write_bytes(write_elf(obj))
+    items = [*EXAMPLES, Item("same.o", same), Item("other.o", other)]
+    assert [item.name for item in with_twins(items) if item.twin] == ["same.o"]
 
 
 def test_random_maps_are_those_of_the_object() -> None:
