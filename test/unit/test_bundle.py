@@ -43,6 +43,9 @@ SPLITS = [
     ("router", f"{NIC},xdp", {NIC, "xdp"}),
     ("firewall", f"{NIC},xdp,af-xdp", {NIC, "xdp"}),
     ("maglev", f"{NIC},xdp", {NIC, "xdp"}),
+    ("ipv6-filter", f"{NIC},xdp,af-xdp", {NIC, "xdp", "af-xdp"}),
+    ("vxlan-gateway", f"{NIC},xdp", {NIC, "xdp"}),
+    ("kv-cache", f"{NIC},xdp program=kv_cache", {NIC, "xdp"}),
     ("router", "xdp,af-xdp cut-at=bb8", {"xdp", "af-xdp"}),
     ("firewall", "xdp,af-xdp cut-at=bb38", {"xdp", "af-xdp"}),
     ("firewall", f"{NIC},xdp,af-xdp cut-at=bb11", {NIC, "xdp"}),
@@ -73,7 +76,7 @@ def original(name: str, count: int) -> Any:
 
 
 def settings(name: str) -> Settings:
-    return Settings(maps=traffic.maps(name), ifindex=3)
+    return Settings(program=traffic.program(name), maps=traffic.maps(name), ifindex=3)
 
 
 @cache
