@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from xdsl.dialects import cf
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Attribute, Block, ErasedSSAValue, Operation
+from xdsl.ir import Attribute, Block, ErasedSSAValue, Operation, OpResult
 from xdsl.traits import IsTerminator, NoTerminator
 from xdsl.utils.exceptions import VerifyException
 
 from fsir.analysis.cfg import successor_operands
+from fsir.analysis.verify_definition import verify_definition
 from fsir.analysis.verify_dominance import InvalidOperation, verify_dominance
 from fsir.dialects.ebpf.base import BranchOp
 
@@ -45,36 +46,43 @@ def _verify_operation(root: Operation) -> None:
                     nested.extend((inner, False) for inner in block.ops)
             work.extend(reversed(nested))
             continue
-        _verify_edges(op)
+        _verify_operands(op)
+        is_branch = bool(op.successors)
+        if is_branch:
+            _verify_successors(op)
         try:
-            op.verify_()
+            verify_definition(op)
         except InvalidOperation:
             raise
         except VerifyException as error:
             raise InvalidOperation(op, f"does not verify: {error}") from error
-        _verify_passed(op)
+        if is_branch:
+            _verify_passed(op)
 
 
 def _verify_block(parent: Operation, block: Block, single: bool) -> None:
     """That the operations know their block, and that the block ends as its region wants."""
+    last = block.last_op
     for op in block.ops:
         if op.parent is not block:
             raise InvalidOperation(op, "does not name the block that it is in as its parent")
-        if op.successors and op is not block.last_op:
+        if op is not last and op.successors:
             raise InvalidOperation(op, "has successors but is not the last operation of its block")
     if single and parent.has_trait(NoTerminator):
         return
-    last = block.last_op
     if last is None:
         raise InvalidOperation(parent, "holds an empty block: a block ends with a terminator")
     if not last.has_trait(IsTerminator):
         raise InvalidOperation(last, "ends its block but is not a terminator")
 
 
-def _verify_edges(op: Operation) -> None:
+def _verify_operands(op: Operation) -> None:
     for index, operand in enumerate(op.operands):
-        if isinstance(operand, ErasedSSAValue):
+        if type(operand) is not OpResult and isinstance(operand, ErasedSSAValue):
             raise InvalidOperation(op, f"operand #{index} is the result of an operation that was erased")
+
+
+def _verify_successors(op: Operation) -> None:
     for index, successor in enumerate(op.successors):
         if op.parent is None or successor.parent is not op.parent.parent:
             raise InvalidOperation(op, f"successor #{index} is not a block of the same region")

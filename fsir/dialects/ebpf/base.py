@@ -16,10 +16,11 @@ where the body follows the class's `FORMAT`, a tuple of tokens that drives print
 
 from __future__ import annotations
 
+import struct
 from abc import ABCMeta
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, islice
 from typing import ClassVar, Self, cast
 
 from xdsl.dialects.builtin import (
@@ -54,6 +55,14 @@ def int_attr(value: int) -> IntAttr:
 def segments(*sizes: int) -> DenseArrayBase:
     """The operand segment sizes property."""
     return DenseArrayBase.from_list(i32, sizes)
+
+
+@lru_cache(maxsize=65536)
+def _bounds(sizes: bytes, successors: int) -> tuple[int, ...]:
+    """Where the operands passed to each successor begin, and where the last of them end, by segment sizes."""
+    values = struct.unpack(f"<{len(sizes) // 4}i", sizes)
+    fixed = len(values) - successors
+    return (*accumulate(values[fixed:], initial=sum(values[:fixed])),)
 
 
 class _PlainClass(ABCMeta):
@@ -185,15 +194,12 @@ class BranchOp(EbpfOp):
         if len(values) < len(self.successors) or min(values) < 0 or sum(values) != len(self.operands):
             raise VerifyException(f"{SEGMENTS} does not divide {len(self.operands)} operands")
 
-    def _bounds(self) -> list[int]:
-        if len(self.successors) < 2:
-            return [0, len(self.operands)]
-        sizes = cast("DenseArrayBase[IntegerType]", self.properties[SEGMENTS]).get_values()
-        fixed = len(sizes) - len(self.successors)
-        bounds = [int(sum(sizes[:fixed]))]
-        for size in sizes[fixed:]:
-            bounds.append(bounds[-1] + int(size))
-        return bounds
+    def _bounds(self) -> Sequence[int]:
+        count = len(self.successors)
+        if count < 2:
+            return (0, len(self.operands))
+        sizes = cast("DenseArrayBase[IntegerType]", self.properties[SEGMENTS])
+        return _bounds(sizes.data.data, count)
 
     def fixed_operands(self) -> Sequence[SSAValue]:
         return self.operands[: self._bounds()[0]]
