@@ -9,6 +9,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.analysis.dominance import DominatorTree
+from fsir.backends.xdp._bases import rebase
 from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions, width_of
 from fsir.dialects import packet
 from fsir.dialects.ebpf import AluRROp, CastOp, FuncOp, functions
@@ -44,6 +45,7 @@ class LowerPacket(ModulePass):
 
 
 def _lower(func: FuncOp, fields: dict[type[Operation], int]) -> None:
+    rebase(func)
     _Guards(func).lower()
     for block in func.body.blocks:
         for op in list(block.ops):

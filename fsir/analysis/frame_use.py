@@ -18,6 +18,7 @@ from xdsl.traits import SymbolTable
 
 from fsir.analysis.cfg import edges
 from fsir.analysis.signs import is_field_offset, is_not_negative
+from fsir.analysis.upper_bits import UpperBits
 from fsir.dialects.ebpf import (
     AluRIOp,
     AluRROp,
@@ -154,6 +155,7 @@ class _Reach:
     def __init__(self, func: FuncOp, seeds: Mapping[SSAValue, _Places], depth: _Depth, active: frozenset[str]) -> None:
         self.func, self.active, self.depth = func, active, depth
         self.at: dict[SSAValue, _Places] = dict(seeds)
+        self.bits: UpperBits | None = None
         self.changed = True
 
     def run(self) -> None:
@@ -241,10 +243,17 @@ class _Reach:
         if op.row.name == "sub":
             return
         number = op.lhs if other else op.rhs
-        if op.row.op == "add" and not (base and other) and is_not_negative(number):
+        if op.row.op == "add" and not (base and other) and self.is_not_negative(number):
             self.reach(op.res, {name: place.anywhere_above() for name, place in (base or other).items()})
         else:
             self.reach(op.res, _lost(known))
+
+    def is_not_negative(self, number: SSAValue) -> bool:
+        if is_not_negative(number):
+            return True
+        if self.bits is None:
+            self.bits = UpperBits(self.func.body)
+        return self.bits.of(number) < 63
 
     def call(self, op: CallLocalOp, known: list[_Places]) -> None:
         module = op.get_toplevel_object()

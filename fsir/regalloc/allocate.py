@@ -17,6 +17,7 @@ from fsir.regalloc.interference import Graph, interference
 from fsir.regalloc.model import ALLOCATABLE, FIRST, AllocationError, MachineCode
 from fsir.regalloc.redundant import drop_redundant
 from fsir.regalloc.spill import spill
+from fsir.regalloc.split import Splitter
 
 _MAX_ROUNDS = 60
 
@@ -62,6 +63,7 @@ class _Attempt:
         localise(self.code)
         drop_repeated(self.code)
         self.blocked: set[tuple[int, int]] = set()
+        self.splitter = Splitter(self.code, self.blocked)
         self.first: Graph | None = None
         """The graph before any spill, with all values whole: it says which stack slots can be shared."""
 
@@ -76,7 +78,7 @@ class _Attempt:
             colouring = colour(code, graph, classes)
             if not colouring.failed:
                 return self.finish(graph, classes, colouring)
-            if not self.take_apart(graph, classes, colouring):
+            if not (self.take_apart(graph, classes, colouring) or self.split(classes, colouring)):
                 self.spill(graph, classes, colouring)
         raise AllocationError(f"no allocation after {_MAX_ROUNDS} rounds")
 
@@ -100,6 +102,12 @@ class _Attempt:
             if a in failed and a == classes.of(source):
                 self.blocked.add((destination, source))
         return len(self.blocked) > before
+
+    def split(self, classes: Classes, colouring: Colouring) -> bool:
+        """Cut live ranges that keep registers from classes that found none; False when there is nothing to cut."""
+        failed = colouring.failed
+        around = [[node for n in classes.adjacent[leader] for node in classes.members[n]] for leader in failed]
+        return self.splitter.make_room([classes.members[leader] for leader in failed], around)
 
     def spill(self, graph: Graph, classes: Classes, colouring: Colouring) -> None:
         chosen: list[int] = []

@@ -415,12 +415,26 @@ _HANDLERS = cast(
 
 
 def _hint_of(value: SSAValue) -> int | None:
-    """The register that a value had where it comes from, as its name says: `r6`, `r6_12`."""
+    """The register that a value had where it comes from, as its name says: `r6`, `r6_12`. Casts of a value are the
+    value: what has no name of its own goes by theirs, or by that of what it is a cast of."""
     fixed = reg_index(value.type)
     if fixed is not None:
         return fixed
+    source = value
+    while (found := _named(source)) is None and isinstance(source.owner, CastOp):
+        source = source.owner.value
+    if found is not None:
+        return found
+    return next((found for use in value.uses if (found := _named_cast(use.operation)) is not None), None)
+
+
+def _named(value: SSAValue) -> int | None:
     match = _HINT.fullmatch(value.name_hint) if value.name_hint else None
     return int(match[1]) if match else None
+
+
+def _named_cast(op: Operation) -> int | None:
+    return _named(op.res) if isinstance(op, CastOp) else None
 
 
 assert FIRST == FP + 1

@@ -39,7 +39,8 @@ class _Colourer:
         self.wishes: dict[int, dict[int, float]] = {leader: {} for leader in classes.members}
         self.partners: dict[int, list[tuple[float, int]]] = defaultdict(list)
         self.colours: dict[int, int] = {}
-        self.cost = {leader: self.spill_cost(graph, members) for leader, members in classes.members.items()}
+        saved = self.saved_copies(graph)
+        self.cost = {n: self.spill_cost(graph, members) - saved[n] for n, members in classes.members.items()}
         for leader, members in classes.members.items():
             for node in members:
                 hint = code.hint[node]
@@ -64,6 +65,18 @@ class _Colourer:
             # A constant made again at each use costs no store.
             cost += graph.cost[node] * (0.6 if self.code.template[node] else 1.0)
         return cost
+
+    def saved_copies(self, graph: Graph) -> dict[int, float]:
+        """The copies, by class, that spilling it turns into the loads and stores that it costs: those from and to
+        machine registers that it cannot have."""
+        saved: dict[int, float] = defaultdict(float)
+        for weight, destination, source in graph.copies:
+            register, node = sorted((destination, source))
+            if register < FIRST <= node:
+                leader = self.classes.of(node)
+                if self.classes.forbidden[leader] >> register & 1:
+                    saved[leader] += weight
+        return saved
 
     def wish(self, leader: int, register: int, weight: float) -> None:
         wishes = self.wishes[leader]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fsir.dialects.ebpf import LddwOp, LdSymOp, MovRIOp, UndefOp
-from fsir.regalloc.model import CodeBlock, Copies, Insn, Kind, MachineCode, Step
+from fsir.regalloc.model import FIRST, CodeBlock, Copies, Insn, Kind, MachineCode, Step
 
 
 def template_cost(code: MachineCode, template: int) -> int:
@@ -42,16 +42,23 @@ class _Uses:
 
 
 def localise(code: MachineCode) -> None:
-    """Make constants with a single use where that is."""
+    """Make constants where they are used, if that takes no more instructions: those with a single use, cheap ones for
+    the machine's registers (arguments of calls, results), and for block arguments that get them from one edge each."""
     before: dict[int, list[tuple[int, Step]]] = {}
     for node, found in _find_uses(code).items():
-        if found.made is None or len(found.copied) + len(found.read) != 1:
+        if found.made is None:
             continue
         template = code.template[node]
-        if found.copied:
-            copies, index = found.copied[0]
-            copies.pairs[index] = (copies.pairs[index][0], template)
+        if template_cost(code, template) <= 1:
+            found.copied = [use for use in found.copied if not _make_for(use, template, to_machine=True)]
+        if not found.copied and not found.read:
             _unmake(found, node)
+        elif found.copied and not found.read and (len(found.copied) == 1 or _is_spread(code, found, template)):
+            for use in found.copied:
+                _make_for(use, template)
+            _unmake(found, node)
+        elif found.copied or len(found.read) != 1:
+            continue
         elif _should_sink(found):
             block, at = found.read[0]
             _unmake(found, node)
@@ -61,6 +68,22 @@ def localise(code: MachineCode) -> None:
         for at, made in sorted(inserted, key=lambda item: item[0], reverse=True):
             step = steps[at]
             steps.insert(at - 1 if isinstance(step, Insn) and step.tied else at, made)
+
+
+def _make_for(use: tuple[Copies, int], template: int, to_machine: bool = False) -> bool:
+    """Make the constant in the place of a copy of it; with `to_machine` only if that goes to a machine register."""
+    copies, index = use
+    node = copies.pairs[index][0]
+    if to_machine and node >= FIRST:
+        return False
+    copies.pairs[index] = (node, template)
+    return True
+
+
+def _is_spread(code: MachineCode, found: _Uses, template: int) -> bool:
+    """Whether a cheap constant goes to different nodes, each of which gets it once."""
+    nodes = [copies.pairs[index][0] for copies, index in found.copied]
+    return template_cost(code, template) <= 1 and len(set(nodes)) == len(nodes)
 
 
 def _find_uses(code: MachineCode) -> dict[int, _Uses]:

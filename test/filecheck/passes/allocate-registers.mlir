@@ -117,3 +117,56 @@ ebpf.func @dead section "xdp" {
 ^nowhere:
   ebpf.exit(%p) : reg
 }
+
+// A value that outlives only a late call stays in the register that it comes in until then: here all four registers
+// that survive calls are taken before. Nothing is spilled.
+// CHECK-LABEL: ebpf.func @late
+// CHECK-NOT:     ebpf.frame
+// CHECK:         %[[V:.*]] = ebpf.call 7() -> r0
+// CHECK-NEXT:    ebpf.jeqi %[[V]], 0
+// CHECK:         %[[KEPT:.*]] = ebpf.mov %[[V]] : r0 -> r{{[6-9]}}
+// CHECK-NEXT:    ebpf.call 5()
+// CHECK-NEXT:    ebpf.stx64 %[[KEPT]][0]
+ebpf.func @late section "xdp" {
+^bb0(%x : !ebpf.reg):
+  %a = ebpf.ldx64 %x[0] : reg -> reg
+  %b = ebpf.ldx64 %x[8] : reg -> reg
+  %c = ebpf.ldx64 %x[16] : reg -> reg
+  %v = ebpf.call 7() -> reg
+  ebpf.jeqi %v, 0, ^out, ^go : reg
+^go:
+  ebpf.stx64 %v[8], %a : reg, reg
+  ebpf.stx64 %v[16], %b : reg, reg
+  ebpf.stx64 %v[24], %c : reg, reg
+  %t = ebpf.call 5() -> reg
+  ebpf.stx64 %v[0], %t : reg, reg
+  ebpf.stx64 %x[24], %t : reg, reg
+  ebpf.ja ^out
+^out:
+  %r = ebpf.movi 0 -> reg
+  ebpf.exit(%r) : reg
+}
+
+// A cheap constant for arguments of calls and for a result is made in each place; for several edges to one block it is
+// made once, where it was.
+// CHECK-LABEL: ebpf.func @zero
+// CHECK-NEXT:  ^bb0(%[[X:.*]]: !ebpf.reg<r1>):
+// CHECK-NEXT:    %[[Z:.*]] = ebpf.movi 0 -> r0
+// CHECK-NEXT:    ebpf.jeqi %[[X]], 5, ^{{.*}}(%[[Z]] : r0)
+// CHECK:         ebpf.jeqi %[[X]], 6, ^{{.*}}(%[[Z]] : r0)
+// CHECK:         ebpf.movi 0 -> r2
+// CHECK:         ebpf.call 7(
+// CHECK-NOT:     ebpf.movi
+// CHECK:         ebpf.exit
+ebpf.func @zero section "xdp" {
+^bb0(%x : !ebpf.reg):
+  %z = ebpf.movi 0 -> reg
+  ebpf.jeqi %x, 5, ^out(%z : reg), ^a : reg
+^a:
+  ebpf.jeqi %x, 6, ^out(%z : reg), ^b : reg
+^b:
+  %v = ebpf.call 7(%x, %z) : reg, reg -> reg
+  ebpf.ja ^out(%v : reg)
+^out(%r : !ebpf.reg):
+  ebpf.exit(%r) : reg
+}

@@ -165,3 +165,26 @@ ebpf.func @later_byte section "xdp" attributes {prog_type = "xdp"} {
 ^out:
   packet.verdict %pass : i64
 }
+
+// Where an address steps on, what comes after the step is relative to the new one, so that the old one is free.
+// CHECK-LABEL: ebpf.func @step
+// CHECK:         %next = ebpf.addi %p, 8 : !packet.ptr -> !packet.ptr
+// CHECK:         ebpf.ldx8 %next[-4] : !packet.ptr -> i8
+ebpf.func @step section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  cf.br ^loop(%data : !packet.ptr)
+^loop(%p : !packet.ptr):
+  %ok = packet.guard %p[8], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %ok, ^in, ^out
+^in:
+  %next = packet.offset %p[8] : !packet.ptr -> !packet.ptr
+  %byte = packet.load %p[4] : !packet.ptr -> i8
+  %zero = arith.constant 0 : i8
+  %last = arith.cmpi eq, %byte, %zero : i8
+  cf.cond_br %last, ^out, ^loop(%next : !packet.ptr)
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
