@@ -35,6 +35,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("-t", "--target", metavar="TARGET", default="mlir", help="mlir (default), elf, c, p4, bundle; --list-targets")
     add("--from", dest="format", choices=("mlir", "elf", "c"), help="what IN is, if name and contents do not tell")
+    add("--prog-type", metavar="TYPE", help="type of programs whose section name does not say it: xdp, sched_cls, …")
+    add(
+        "--section-type",
+        metavar="SECTION=TYPE",
+        action="append",
+        default=[],
+        help="type of the programs in a section, whatever its name says",
+    )
 
     group = parser.add_argument_group("finding out")
     add = group.add_argument

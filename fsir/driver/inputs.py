@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,7 @@ from xdsl.utils.lexer import Span
 from fsir.driver.errors import UsageError
 from fsir.driver.garbage import collector_paused
 from fsir.driver.ir_text import LocatingParser
+from fsir.object.sections import PROGRAM_TYPES
 
 ELF_MAGIC = b"\x7fELF"
 SPLIT_MARKER = "// -----"
@@ -25,12 +27,34 @@ FORMATS = {".mlir": "mlir", ".o": "elf", ".elf": "elf", ".c": "c"}
 
 
 @dataclass(frozen=True)
+class ProgramTypes:
+    """Types of programs: of those whose section name does not say it, and by section. For objects and C; IR text says
+    the types itself."""
+
+    default: str | None = None
+    sections: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(default: str | None, sections: Sequence[str]) -> ProgramTypes:
+        """From `TYPE` and a list of `SECTION=TYPE`. Raises `UsageError`."""
+        pairs = [text.rpartition("=") for text in sections]
+        if wrong := next((text for text, (name, _, _) in zip(sections, pairs, strict=True) if not name), None):
+            raise UsageError(f"--section-type '{wrong}' is not SECTION=TYPE, like 'from-netdev=sched_cls'")
+        types = ProgramTypes(default, {name: type_ for name, _, type_ in pairs})
+        for type_ in (default, *types.sections.values()):
+            if type_ is not None and type_ not in PROGRAM_TYPES:
+                raise UsageError(f"there is no program type '{type_}'; there are: {', '.join(PROGRAM_TYPES)}")
+        return types
+
+
+@dataclass(frozen=True)
 class Source:
     """An input before it is a module. `format` is "mlir", "elf" or "c"."""
 
     name: str
     format: str
     data: bytes
+    types: ProgramTypes = ProgramTypes()
 
     def text(self) -> str:
         """The contents as text; raises `UsageError` where they are none."""
@@ -51,18 +75,20 @@ class Source:
                 parts.append((start, lines[start:number]))
                 start = number + 1
         parts.append((start, lines[start:]))
-        return [Source(self.name, self.format, ("\n" * at + "".join(part)).encode()) for at, part in parts]
+        return [replace(self, data=("\n" * at + "".join(part)).encode()) for at, part in parts]
 
     def load(self, ctx: Context) -> ModuleOp:
         """The module; `ParseError`, `ObjectError`, `UsageError` where the input does not give one."""
         with collector_paused():
             if self.format == "mlir":
+                if self.types != ProgramTypes():
+                    raise UsageError("--prog-type and --section-type are for objects and C; change the text instead")
                 return parse_text(ctx, self.text(), self.name)
             if self.format == "c":
                 from fsir.driver.clang import compile_c
 
-                return import_elf(compile_c(Path(self.name)), self.name)
-            return import_elf(self.data, self.name)
+                return import_elf(compile_c(Path(self.name)), self.name, self.types)
+            return import_elf(self.data, self.name, self.types)
 
 
 def read_source(name: str, format: str | None = None) -> Source:
@@ -109,11 +135,11 @@ def load_module(name: str, ctx: Context | None = None, format: str | None = None
     return module
 
 
-def import_elf(data: bytes, name: str) -> ModuleOp:
+def import_elf(data: bytes, name: str, types: ProgramTypes = ProgramTypes()) -> ModuleOp:
     """The module of an object file."""
     from fsir.object.importer import import_object
 
-    return import_object(data, name)
+    return import_object(data, name, prog_type=types.default, sections=dict(types.sections))
 
 
 def parse_text(ctx: Context, text: str, name: str) -> ModuleOp:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from xdsl.dialects.builtin import ModuleOp
@@ -17,7 +18,7 @@ from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.driver.emitters import print_module
 from fsir.driver.errors import UsageError, describe
 from fsir.driver.expectations import mismatches
-from fsir.driver.inputs import SPLIT_MARKER, Source, read_source
+from fsir.driver.inputs import SPLIT_MARKER, ProgramTypes, Source, read_source
 from fsir.driver.output import check_place, write_artifact
 from fsir.driver.pass_manager import PassManager, Watch
 from fsir.driver.pipeline import parse_pipeline, print_pipeline
@@ -40,7 +41,9 @@ class Optimizer:
         """The whole run; raises what goes wrong, and has written nothing then."""
         args = self.args
         check_place(args.output)
+        types = ProgramTypes.of(args.prog_type, args.section_type)
         source = read_source(args.input, args.format or ("mlir" if args.run_reproducer else None))
+        source = replace(source, types=types)
         pipeline, target = ",".join(text for text in args.pass_pipeline if text.strip()), args.target
         if args.run_reproducer:
             pipeline, target = read_reproducer(source.text())

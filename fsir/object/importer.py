@@ -44,8 +44,12 @@ def import_object(
     data: bytes, filename: str, *, prog_type: str | None = None, sections: dict[str, str] | None = None
 ) -> ModuleOp:
     """The module of an object. `prog_type` is the type of programs in sections whose name does not say it; `sections`
-    gives types by section name. Raises ObjectError."""
-    return _Importer(read_elf(data, filename), prog_type, sections or {}).module()
+    gives types by section name. Raises ObjectError, also where there is no such section."""
+    obj = read_elf(data, filename)
+    code = [section.name for section in obj.sections if section.is_code and len(section)]
+    if missing := next((name for name in sections or {} if name not in code), None):
+        raise obj.error(f"there is no code in a section '{missing}'; it is in: {', '.join(code) or 'none'}")
+    return _Importer(obj, prog_type, sections or {}).module()
 
 
 @dataclass(slots=True)

@@ -67,6 +67,9 @@ _SECTIONS: tuple[tuple[str, str], ...] = (
     ("from-", "sched_cls"),
 )
 
+PROGRAM_TYPES = tuple(sorted({type_ for _, type_ in _SECTIONS}))
+"""Names that a program's type may have: `enum bpf_prog_type` without its prefix."""
+
 _NOT_PROGRAMS = (".text", ".init", ".fini")
 
 
