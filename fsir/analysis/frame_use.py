@@ -46,7 +46,7 @@ def frame_depth(func: FuncOp) -> int:
     """Bytes below the frame pointer that `func` may access, 0 to 512. The function may be virtual or allocated."""
     if not any(isinstance(op, FpOp) for block in func.body.blocks for op in block.ops):
         return 0
-    depth = _Depth(func.symbol)
+    depth = _Depth(func.symbol, called=func.type_name is None)
     _Reach(func, {}, depth, frozenset({func.symbol})).run()
     return -depth.lowest
 
@@ -87,9 +87,10 @@ def _join(a: _Places, b: _Places) -> _Places:
 class _Depth:
     """How deep the frame of `function` is used, as far as that is known, and the addresses that were stored: at known
     offsets of frames, at unknown ones, and outside of those that are followed (where that is a caller's frame; from
-    elsewhere no program can use an address that it reads back)."""
+    elsewhere no program can use an address that it reads back: one that is not `called` gets none from there)."""
 
     function: str
+    called: bool = True
     lowest: int = 0
     slots: dict[tuple[str, int], _Places] = field(default_factory=dict)
     somewhere: dict[str, _Places] = field(default_factory=dict)
@@ -119,7 +120,7 @@ class _Depth:
 
     def get(self, base: _Places, sure: bool, offset: int | None) -> _Places:
         """What a load of 64 bits may give."""
-        found = _NOWHERE if sure else self.outside
+        found = _NOWHERE if sure or not self.called else self.outside
         for frame, place in base.items():
             found = _join(found, self.somewhere.get(frame, _NOWHERE))
             if place.exact and offset is not None:

@@ -152,3 +152,25 @@ def test_depth(name: str, body: str, depth: int) -> None:
         """
     )
     assert frame_depth(next(func for func in functions(module) if func.symbol == "f")) == depth
+
+
+@pytest.mark.parametrize(("attributes", "depth"), [('attributes {prog_type = "xdp"}', 24), ("", 56)])
+def test_programs_read_no_address_of_the_stack_back_from_elsewhere(attributes: str, depth: int) -> None:
+    """Slots are shared: a number that a callee stores in a map may look like an address. It is none when it comes back
+    from there, in a program; in a function that others call, what it comes back from may be a frame of theirs."""
+    module = parse(
+        f"""
+        ebpf.func @f section "xdp" {attributes} {{
+        ^bb0(%x : !ebpf.reg):
+          %fp = ebpf.frame -> reg
+          %a = ebpf.addi %fp, -16 : reg -> reg
+          ebpf.stx64 %fp[-24], %a : reg, reg
+          %n = ebpf.ldx64 %fp[-24] : reg -> reg
+          ebpf.stx64 %x[8], %n : reg, reg
+          %m = ebpf.ldx64 %x[8] : reg -> reg
+          ebpf.st8 %m[-40], 0 : reg
+          ebpf.exit(%n) : reg
+        }}
+        """
+    )
+    assert frame_depth(next(iter(functions(module)))) == depth
