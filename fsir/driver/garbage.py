@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 YOUNG = 50_000
 """Objects that are made before the collector looks at them; Python's 700 are a few operations of IR, which stay."""
 

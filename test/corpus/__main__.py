@@ -12,11 +12,12 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from corpus import identity, interpretation, loaders, loading, raised, workers
+from corpus import identity, interpretation, loaders, loading, raised
 from corpus.collection import CACHE, Item, collect, items, with_twins
 from corpus.findings import FAIL, Finding, Findings
 from corpus.pipelines import PipelineCheck
 from corpus.report import Report
+from fsir.driver import workers
 from fsir.kernel.availability import unavailable
 
 Check = Callable[[Item], Findings]

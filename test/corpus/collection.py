@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from corpus import workers
 from corpus.packages import PACKAGES, Missing, download, objects_in, unpack
 from corpus.sources import Job, Toolchain
+from fsir.driver import workers
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build" / "corpus"

@@ -14,9 +14,9 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from corpus import workers
 from corpus.running import world
 
+from fsir.driver import workers
 from fuzz import objects
 from fuzz.build import CompileError, compile_program
 from fuzz.check import Result, check

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from corpus import workers
-
+from fsir.driver import workers
 from fsir.driver.cli import main as fs_opt
 from fuzz.mutate_objects import mutated_object
 from fuzz.outcomes import attempt
