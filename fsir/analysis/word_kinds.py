@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr, i64
 from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.cfg import edges
+from fsir.analysis.signatures import Signatures
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import UNALLOCATED, FramePointerType, FuncOp
 from fsir.dialects.map import DeclOp, HandleType, ValueType
@@ -48,6 +49,7 @@ class WordKinds:
         self._kinds: dict[SSAValue, Attribute] = {}
         self._returns: dict[str, Attribute] = {}
         self._params: dict[tuple[str, int], Attribute] = {}
+        self._signatures = Signatures(module)
         self._taken = _address_taken(self._funcs.values())
         self._programs = _programs_reaching(self._funcs)
         again = True
@@ -66,9 +68,16 @@ class WordKinds:
         """The kind of a function's argument; None before any call was seen."""
         if func.type_name is not None:
             return CtxType() if func.type_name in PACKET_PROGRAMS and index == 0 else UNKNOWN
-        if func.bind is None or func.symbol in self._taken:  # global, or called back: anyone may call it
+        if func.symbol in self._taken:  # called back
             return UNKNOWN
+        if func.bind is None:  # global: anyone may call it, as its prototype says
+            kind = self._signatures.parameter(func, index)
+            return UNKNOWN if kind is None or (kind == CtxType() and not self._takes_packets(func)) else kind
         return self._params.get((func.symbol, index))
+
+    def _takes_packets(self, func: FuncOp) -> bool:
+        types = self._programs[func.symbol]
+        return bool(types) and types <= PACKET_PROGRAMS
 
     def map_of(self, name: str) -> DeclOp | None:
         """The declaration of a map."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
+from fsir.analysis.signatures import btf_of
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp, functions
 from fsir.dialects.map import DeclOp
-from fsir.dialects.object import SectionOp
 from fsir.object.btf import Btf, Kind
 from fsir.placement.targets import Target
 
@@ -29,7 +29,7 @@ class Symbols:
     """The names of one module."""
 
     def __init__(self, module: ModuleOp) -> None:
-        btf = self._btf = _btf_of(module)
+        btf = self._btf = btf_of(module)
         self._kernel: set[str] = set()
         self.hints: dict[str, str] = {}
         """Where functions want to run, by name."""
@@ -87,10 +87,3 @@ def _kernel_type(btf: Btf, type_id: int, seen: set[int]) -> str | None:
         return btf.name(type_id)
     found = (_kernel_type(btf, member.type_id, seen) for member in btf.members(type_id))
     return next((name for name in found if name is not None), None)
-
-
-def _btf_of(module: ModuleOp) -> Btf | None:
-    for op in module.body.block.ops:
-        if isinstance(op, SectionOp) and op.section.data == ".BTF" and op.content:
-            return Btf.parse(op.content)
-    return None

@@ -1,0 +1,68 @@
+"""What a module's BTF promises of the arguments of global functions.
+
+The kernel verifies a global function by itself, for whatever its prototype allows, and every call against the prototype
+(`btf_prepare_func_args`, kernel/bpf/btf.c): an argument of an integer type is a scalar, one that points to the
+context's structure is the context. Hidden functions are static ones to libbpf: their arguments can be anything.
+"""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import ModuleOp, i64
+from xdsl.ir import Attribute
+
+from fsir.dialects.ebpf import FuncOp
+from fsir.dialects.object import SectionOp, SymbolOp
+from fsir.dialects.packet import CtxType
+from fsir.object.btf import FUNC_GLOBAL, Btf, Kind
+
+_CONTEXTS = frozenset({"xdp_md", "__sk_buff"})
+_HIDDEN = frozenset({1, 2})  # STV_INTERNAL, STV_HIDDEN
+_SCALARS = frozenset({Kind.INT, Kind.ENUM, Kind.ENUM64})
+
+
+class Signatures:
+    """The prototypes of a module's functions."""
+
+    def __init__(self, module: ModuleOp) -> None:
+        self._btf = btf_of(module)
+        symbols = (op for op in module.body.block.ops if isinstance(op, SymbolOp) and op.func is not None)
+        self._hidden = {
+            op.func.root_reference.data
+            for op in symbols
+            if op.func is not None and op.visibility is not None and op.visibility.data in _HIDDEN
+        }
+
+    def parameter(self, func: FuncOp, index: int) -> Attribute | None:
+        """The kind of an argument (`docs/ir.md`), None where the prototype does not say, or there is none."""
+        if self._btf is None or func.btf_func is None or func.symbol in self._hidden:
+            return None
+        if not self._is_global(func.btf_func.data):
+            return None
+        params = self._btf.params(func.btf_func.data)
+        if len(params) != len(func.entry.args):
+            return None
+        type_id = self._btf.resolve(params[index][1])
+        kind = self._btf.kind(type_id)
+        if kind in _SCALARS:
+            return i64
+        return CtxType() if kind is Kind.PTR and self._is_context(type_id) else None
+
+    def _is_global(self, type_id: int) -> bool:
+        assert self._btf is not None
+        if not 0 < type_id < len(self._btf.types):
+            return False
+        found = self._btf.types[type_id]
+        return found.kind is Kind.FUNC and found.vlen == FUNC_GLOBAL
+
+    def _is_context(self, pointer: int) -> bool:
+        assert self._btf is not None
+        target = self._btf.resolve(self._btf.target(pointer))
+        return self._btf.kind(target) is Kind.STRUCT and self._btf.name(target) in _CONTEXTS
+
+
+def btf_of(module: ModuleOp) -> Btf | None:
+    """The module's BTF, if it has some."""
+    for op in module.body.block.ops:
+        if isinstance(op, SectionOp) and op.section.data == ".BTF" and op.content:
+            return Btf.parse(op.content)
+    return None
