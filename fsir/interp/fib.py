@@ -8,6 +8,10 @@ Address = IPv4Address | IPv6Address
 Action = Literal["forward", "blackhole", "unreachable", "prohibit", "local"]
 
 
+LOOPBACK = 1
+"""The number of the loopback interface, which is always there."""
+
+
 @dataclass(frozen=True)
 class Route:
     """A prefix and what happens to packets for it."""

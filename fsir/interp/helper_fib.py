@@ -14,6 +14,8 @@ _AF_INET, _AF_INET6 = 2, 10
 SUCCESS, BLACKHOLE, UNREACHABLE, PROHIBIT, NOT_FWDED, FWD_DISABLED, _, NO_NEIGH, FRAG_NEEDED, NO_SRC_ADDR = range(10)
 _DIRECT, _OUTPUT, _SKIP_NEIGH, _TBID, _SRC, _MARK = (1 << bit for bit in range(6))
 _SINCE = {_SKIP_NEIGH: (6, 3), _TBID: (6, 5), _SRC: (6, 6), _MARK: (6, 10)}
+_METRICS = {4: 0, 6: 1024}
+"""Of routes that were made without one."""
 _ACTIONS = {"blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBIT, "local": NOT_FWDED}
 
 _PARAMS = Struct("<BB2s2sHI4s16s16s4s6s6s")
@@ -88,7 +90,7 @@ def _lookup(fib: Fib, params: list[object], flags: int, check_mtu: bool) -> int:
             params[4] = mtu
             return FRAG_NEEDED
     params[5] = route.ifindex
-    params[6] = route.metric.to_bytes(4, "little")
+    params[6] = (route.metric or _METRICS[route.prefix.version]).to_bytes(4, "little")
     if flags & _SRC:
         if route.source is None:
             return NO_SRC_ADDR
@@ -120,12 +122,10 @@ def check_mtu(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> 
     allowed = 0 if machine.hook == "xdp" else _MTU_SEGS
     delta = s32(r4)
     if r5 & ~allowed or (r5 & _MTU_SEGS and (delta or given)):
-        machine.memory.store32(r3, 0)
         return -EINVAL
     current = machine.xdp.ingress_ifindex if machine.hook == "xdp" else machine.skb.get("ifindex")
     ifindex = r2 & M32 or current
     if machine.fib.interfaces and ifindex not in machine.fib.interfaces:
-        machine.memory.store32(r3, 0)
         return -ENODEV
     mtu = _mtu(machine.fib, None, ifindex)
     length = (given + ETH_HLEN if given else len(machine.packet)) + delta

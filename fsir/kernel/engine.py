@@ -203,7 +203,7 @@ class KernelProgram:
         elif meta:
             raise KernelError(f"a {self.type.name} program takes no metadata")
         elif isinstance(ctx, SkBuff):
-            ctx.ifindex = ifindex
+            ctx.ifindex = ctx.ingress_ifindex = ifindex
         verdict, data = self._run(meta + packet if meta else packet, repeat)
         for reader in self._readers:
             reader.collect()

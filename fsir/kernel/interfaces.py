@@ -27,6 +27,7 @@ OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
 
 SIOCETHTOOL = 0x8946
 ETHTOOL_GGRO, ETHTOOL_SGRO = 0x2B, 0x2C
+LOOPBACK = 1
 
 
 @cache
@@ -112,7 +113,7 @@ def private_interfaces(queues: Mapping[int, int]) -> Iterator[Namespace]:
     For test runs that name interfaces, as ingress or in device maps: any program's world can be had. They are
     called `if<number>` and carry nothing. Number 1 is the loopback, always there, with one queue.
     """
-    wanted = [(index, max(1, count)) for index, count in sorted(queues.items()) if index != 1]
+    wanted = [(index, max(1, count)) for index, count in sorted(queues.items()) if index != LOOPBACK]
     with Namespace() as namespace, Namespace() as peers, namespace.entered():
         commands = "".join(
             f"link add name if{index} index {index} numrxqueues {count} type veth "
@@ -122,6 +123,11 @@ def private_interfaces(queues: Mapping[int, int]) -> Iterator[Namespace]:
         if commands:
             ip(commands=commands)
         yield namespace
+
+
+def name_of(ifindex: int) -> str:
+    """What an interface of `private_interfaces` is called."""
+    return "lo" if ifindex == LOOPBACK else f"if{ifindex}"
 
 
 def set_gro(interface: str, on: bool) -> bool:

@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("the world around the program")
     add = group.add_argument
     add("--maps", metavar="FILE", help="contents of maps (maps.json)")
+    add("--routes", metavar="FILE", help="routes, neighbours and interfaces for bpf_fib_lookup (docs/fs-run.md)")
     add(
         "--map-size",
         metavar="NAME=N",

@@ -101,6 +101,8 @@ def _default_engine(subject: Subject) -> str:
 
 def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
     from fsir.driver.errors import UsageError
+    from fsir.interp.fib import Fib
+    from fsir.interp.fib_file import read_fib
     from fsir.interp.mapfile import read_contents
     from fsir.run.engines import Settings
 
@@ -117,6 +119,7 @@ def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
     if cpus is not None and (cpu or 0) >= cpus:
         raise UsageError(f"there is no CPU {cpu} among {cpus}: they count from 0; give another --cpu or --cpus")
     return Settings(
+        fib=read_fib(args.routes) if args.routes is not None else Fib(),
         program=args.prog,
         prog_type=args.prog_type,
         maps=read_contents(args.maps) if args.maps is not None else {},

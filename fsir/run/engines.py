@@ -20,6 +20,7 @@ from fsir.dialects.map import DeclOp
 from fsir.driver.errors import UsageError
 from fsir.driver.inputs import Source, read_source
 from fsir.interp.environment import FROZEN
+from fsir.interp.fib import LOOPBACK, Fib, Interface
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -48,6 +49,27 @@ class Settings:
     poison: bool = False
     freeze: bool = True
     kernel_btf: Path | None = None
+    fib: Fib = field(default_factory=Fib)
+
+    @cached_property
+    def interfaces(self) -> dict[int, int]:
+        """The interfaces that there are, with their numbers of queues: the loopback, that of `ifindex`, and what routes
+        and maps name."""
+        found = {LOOPBACK: 1, self.ifindex: self.queue + 1}
+        named: list[object] = [*self.fib.interfaces, *(route.ifindex for route in self.fib.routes)]
+        named += (ifindex for ifindex, _ in self.fib.neighbours)
+        named += (entry.get("ifindex") for entries in self.maps.values() for entry in entries)
+        for index in named:
+            if isinstance(index, int) and index:
+                found.setdefault(index, 1)
+        return found
+
+    @property
+    def world(self) -> Fib:
+        """Routes, neighbours, and all interfaces."""
+        known = self.fib.interfaces
+        interfaces = {index: known.get(index, Interface(index)) for index in self.interfaces}
+        return Fib(self.fib.routes, interfaces, self.fib.neighbours)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from fsir.driver.diagnostics import Diagnostic, Place, Severity, place_of
 from fsir.driver.errors import describe
 from fsir.interp.engine import ExecutionError, SelectionError
+from fsir.interp.fib_file import RoutesError
 from fsir.interp.map_base import MapError
 from fsir.interp.mapfile import MapFileError
 from fsir.interp.packet_io import PcapError
@@ -35,7 +36,7 @@ def explained(input_name: str) -> Iterator[None]:
 
 def explain(error: Exception, input_name: str) -> Diagnostic | str:
     """The message for an exception; a string where it is complete already."""
-    if isinstance(error, PcapError | MapFileError):
+    if isinstance(error, PcapError | MapFileError | RoutesError):
         return str(error)
     notes = getattr(error, "__notes__", [])
     prefix = f"{notes[0]}: " if notes else ""

@@ -34,6 +34,7 @@ class InterpEngine:
             poison=settings.poison,
             kernel_types=_types(subject, settings),
         )
+        self._program.machine.fib = settings.world
         self._program.set_maps(settings.maps)
 
     @property

@@ -12,8 +12,9 @@ from fsir.interp.environment import FROZEN
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
-from fsir.kernel.engine import LOOPBACK, KernelProgram, on_cpu
+from fsir.kernel.engine import KernelProgram, on_cpu
 from fsir.kernel.interfaces import private_interfaces
+from fsir.kernel.routes import install
 from fsir.kernel.uapi import MapType, ProgType
 from fsir.run.engines import Settings, Subject
 
@@ -28,9 +29,8 @@ class KernelEngine:
         if settings.externs:
             raise UsageError("--extern is for interpreters: the kernel engine has the kernel's configuration")
         with ExitStack() as stack:
-            queues = _interfaces(settings)
-            if queues.keys() != {LOOPBACK}:
-                stack.enter_context(private_interfaces(queues))
+            stack.enter_context(private_interfaces(settings.interfaces))
+            install(settings.world)
             stack.enter_context(on_cpu(settings.cpu))
             self._program = stack.enter_context(
                 KernelProgram(
@@ -76,17 +76,6 @@ def running_kernel() -> tuple[int, int, int]:
     numbers = re.findall(r"\d+", platform.release())[:3]
     major, minor, patch = (int(number) for number in (*numbers, "0", "0", "0")[:3])
     return major, minor, patch
-
-
-def _interfaces(settings: Settings) -> dict[int, int]:
-    """The interfaces that must exist, with their numbers of queues."""
-    queues = {settings.ifindex: settings.queue + 1}
-    for entries in settings.maps.values():
-        for entry in entries:
-            number = entry.get("ifindex")
-            if isinstance(number, int):
-                queues.setdefault(number, 1)
-    return queues
 
 
 def _type_number(name: str | None) -> ProgType | None:

@@ -16,13 +16,15 @@ from fsir.dialects.map import DeclOp
 from fsir.interp import kfuncs
 from fsir.interp.core_relocations import has_relocations
 from fsir.interp.engine import HOOKS, InterpProgram, version_code
+from fsir.interp.fib_file import fib_from
 from fsir.interp.helper_calls import is_interpreted
 from fsir.interp.helpers import HELPERS
 from fsir.interp.kernel_types import kernel_types
 from fsir.interp.results import PacketResult
 from fsir.kernel.engine import KernelProgram, current_cpu, on_cpu
 from fsir.kernel.errors import KernelError, error_name
-from fsir.kernel.interfaces import ip, private_interfaces
+from fsir.kernel.interfaces import private_interfaces
+from fsir.kernel.routes import install
 from fsir.kernel.syscalls import possible_cpus
 from fsir.kernel.uapi import MapType, ProgType
 from fsir.object.exporter import export_object
@@ -33,6 +35,24 @@ PACKET_TYPES = ("xdp", "sched_cls", "sched_act")
 GUESSES = ("xdp", "sched_cls")
 """Types to try for a program whose section says none."""
 TAIL_CALL = 12
+
+ROUTES = fib_from(
+    {
+        "interfaces": [{"ifindex": n, "mac": f"02000000000{n}"} if n > 1 else {"ifindex": n} for n in INTERFACES],
+        "routes": [
+            {"prefix": "10.0.0.0/8", "ifindex": 2, "gateway": "192.0.2.1"},
+            {"prefix": "192.168.0.0/16", "ifindex": 3},
+            {"prefix": "10.0.0.2/32", "action": "unreachable"},
+            {"prefix": "fd00::/8", "ifindex": 2, "gateway": "2001:db8::1"},
+            {"prefix": "::/0", "ifindex": 3, "gateway": "2001:db8::2"},
+        ],
+        "neighbours": [
+            {"ifindex": 2, "address": "192.0.2.1", "mac": "02000000aa01"},
+            {"ifindex": 2, "address": "2001:db8::1", "mac": "02000000aa02"},
+        ],
+    }
+)
+"""What bpf_fib_lookup finds for the addresses of the packets (`traffic_seeds`) and mutations of them."""
 
 Contents = dict[str, list[dict[str, Any]]]
 
@@ -68,9 +88,9 @@ def targets(module: ModuleOp) -> list[Target]:
 
 @contextmanager
 def world() -> Iterator[None]:
-    """Interfaces that map entries may name, and one CPU."""
+    """Interfaces that map entries may name, routes, and one CPU."""
     with private_interfaces(dict.fromkeys(INTERFACES, 1)), on_cpu(current_cpu()):
-        ip("link", "set", "lo", "mtu", 1500)  # as of all interfaces in the interpreter
+        install(ROUTES)
         yield
 
 
@@ -178,6 +198,7 @@ def run_interpreted(
         poison=poison,
         kernel_types=kernel_types() if has_relocations(module) else None,
     )
+    program.machine.fib = ROUTES
     hook = HOOKS[type_]
     results = []
     for index in range(len(packets)) if only is None else only:

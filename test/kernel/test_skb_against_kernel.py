@@ -11,11 +11,14 @@ import random
 import struct
 from collections.abc import Callable
 
+from fsir.interp.engine import InterpProgram
 from fsir.interp.helper_calls import call_of
 from fsir.interp.helpers import helper_named
 from fsir.interp.machine import Machine
 from fsir.kernel import syscalls
 from fsir.kernel.engine import KernelProgram
+from fsir.kernel.interfaces import private_interfaces
+from fsir.object.importer import import_object
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 M32, M64 = 0xFFFFFFFF, (1 << 64) - 1
@@ -210,3 +213,22 @@ def test_helpers_on_socket_buffers(compile_c: Callable[..., bytes]) -> None:
                 assert struct.unpack("<q6I", state)[0] & M64 == expected[0], where
             assert outcome.data.hex() == machine.packet.packet.hex(), where
             machine.end_packet()
+
+
+INTERFACES = """
+__u32 seen[2];
+SEC("tc") int look(struct __sk_buff *skb) { seen[0] = skb->ifindex; seen[1] = skb->ingress_ifindex; return 0; }
+"""
+
+
+def test_the_interface_that_a_packet_came_by(compile_c: Callable[..., bytes]) -> None:
+    elf, packet = compile_c(INTERFACES), bytes(60)
+    with (
+        private_interfaces({7: 1}),
+        KernelProgram(elf) as kernel,
+        InterpProgram(import_object(elf, "t.o")) as interpreter,
+    ):
+        for ifindex in (1, 7):
+            for program in (kernel, interpreter):
+                program.run(packet, ifindex=ifindex)
+                assert program.dump_maps()[".bss"][0]["value"] == (bytes([ifindex, 0, 0, 0]) * 2).hex()
