@@ -36,6 +36,7 @@ from fsir.interp.results import Hook, PacketResult
 from fsir.object.importer import import_object
 from fsir.run.engines import Settings, Subject
 from fsir.run.errors import RunError
+from fsir.run.interp import types_for
 
 XDP_DROP, XDP_TX, XDP_REDIRECT = 1, 3, 4
 SOCKET = 1
@@ -69,7 +70,9 @@ class BundleEngine:
             ncpu=settings.cpus,
             seed=settings.seed,
             budget=settings.budget,
+            kernel_types=types_for(module, settings),
         )
+        self._kernel.machine.fib = settings.world
         self._sockets = self._open_sockets()
         self._user = self._start_user()
         self._kernel.set_maps(settings.maps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xdsl.dialects.builtin import ModuleOp
+
 from fsir.dialects.placement import PartOp
 from fsir.driver.errors import UsageError
 from fsir.interp.core_relocations import has_relocations
@@ -32,7 +34,7 @@ class InterpEngine:
             seed=settings.seed,
             budget=settings.budget,
             poison=settings.poison,
-            kernel_types=_types(subject, settings),
+            kernel_types=types_for(subject.module, settings),
         )
         self._program.machine.fib = settings.world
         self._program.set_maps(settings.maps)
@@ -73,8 +75,9 @@ class InterpEngine:
         self._program.close()
 
 
-def _types(subject: Subject, settings: Settings) -> KernelTypes | None:
-    if settings.kernel_btf is None or not has_relocations(subject.module):
+def types_for(module: ModuleOp, settings: Settings) -> KernelTypes | None:
+    """The types that a module's CO-RE relocations are resolved against, if it has any."""
+    if settings.kernel_btf is None or not has_relocations(module):
         return None
     found = kernel_types(settings.kernel_btf)
     if found is None and settings.kernel_btf != VMLINUX:
