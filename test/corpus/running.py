@@ -94,16 +94,24 @@ def world() -> Iterator[None]:
         yield
 
 
-def load(elf: bytes, target: Target, type_: str, module: ModuleOp, maps: Contents | None = None) -> KernelProgram:
+def load(
+    elf: bytes, target: Target, type_: str, module: ModuleOp, maps: Contents | None = None, to_run: bool = False
+) -> KernelProgram:
     """The program in the kernel, with the type that libbpf sees in the section's name if it sees one, else `type_`.
-    Raises KernelError."""
-    guessed = ProgType[type_.upper()] if len(target.types) > 1 else None
+    `to_run` has programs of device and CPU maps loaded as plain ones, as there are no test runs of them. KernelError if
+    it is refused."""
+    guessed = ProgType[type_.upper()] if len(target.types) > 1 or (to_run and _of_a_map(target)) else None
     try:
         return KernelProgram(elf, target.name, prog_type=guessed, map_sizes=sizes(module), maps=maps or {})
     except KernelError as refused:
         if guessed is not None or _NO_TYPE not in refused.what or type_.upper() not in ProgType.__members__:
             raise
     return KernelProgram(elf, target.name, prog_type=ProgType[type_.upper()], map_sizes=sizes(module), maps=maps or {})
+
+
+def _of_a_map(target: Target) -> bool:
+    """Whether an XDP program is one that entries of a device or CPU map run."""
+    return any(kind in target.section for kind in ("devmap", "cpumap")) and target.section.startswith("xdp")
 
 
 _NO_TYPE = "says no program type"
@@ -152,7 +160,7 @@ def run_in_kernel(
 ) -> Trace:
     """All packets through the program in the kernel; those that no test run takes are left out. Raises KernelError."""
     hook = HOOKS[type_]
-    with load(elf, target, type_, module, maps) as program:
+    with load(elf, target, type_, module, maps, to_run=True) as program:
         perf = frozenset(name for name, m in program.maps.items() if m.type == MapType.PERF_EVENT_ARRAY)
         results = []
         for index, packet in enumerate(packets):
