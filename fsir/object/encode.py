@@ -29,10 +29,10 @@ from fsir.dialects.ebpf import (
 )
 from fsir.isa import Form, Insn
 from fsir.object.code import UNDEFINED, Code, Ref
+from fsir.object.elf import R_BPF_64_32, R_BPF_64_64
 
 _SILENT = (FpOp, UndefOp, FallthroughOp, EndOp, CastOp)
 _PLACE = re.compile(r"\+0x([0-9a-f]+)$")  # section and offset, as lifting names instructions without a line
-_R_BPF_64_64, _R_BPF_64_32 = 1, 10
 
 _Fields = dict[str, int]
 
@@ -130,14 +130,14 @@ def _check_layout(op: Operation, starts: dict[Block, int], offset: int) -> None:
 def _symbol_ref(op: LdSymOp) -> Ref:
     target = op.sym.root_reference.data
     place = op.int_prop("offset") if op.offset is not None else None
-    return Ref(target, op.via.data if op.via is not None else target, _R_BPF_64_64, place)
+    return Ref(target, op.via.data if op.via is not None else target, R_BPF_64_64, place)
 
 
 def _call_ref(op: InsnOp) -> Ref:
     target = op.symbol_prop("callee")
     via = cast(StringAttr, op.properties["via"]).data if "via" in op.properties else ""
     undefined = op.row.form is Form.CALL_KFUNC
-    return Ref(target, via, _R_BPF_64_32 if via else 0, UNDEFINED if undefined else None)
+    return Ref(target, via, R_BPF_64_32 if via else 0, UNDEFINED if undefined else None)
 
 
 def _pack(row: isa.Opcode, op: Operation, fields: _Fields) -> bytes:

@@ -16,6 +16,7 @@ from fsir.object.btf import Btf, load_btf, store_btf
 from fsir.object.btf_ext import load_btf_ext, store_btf_ext
 from fsir.object.code import Code, Ref
 from fsir.object.elf import (
+    R_BPF_64_32,
     SHN_LORESERVE,
     ElfObject,
     Reloc,
@@ -181,18 +182,17 @@ class _Exporter:
 
     def link(self, placed: _Placed, number: int, data: bytearray, offset: int, ref: Ref) -> None:
         """Put the distance or section offset of what an instruction refers to into it, and make its relocation."""
+        symbol = self.symbol_for(ref, placed) if ref.type else 0
         target = self.placed.get(ref.target)
-        if target is not None:
-            is_call = data[offset] != isa.LDDW.code
-            if not ref.via:
-                if self.section_of[ref.target] != number:
-                    raise self.error(f"'{placed.func.symbol}' calls '{ref.target}' in another section by distance")
-                _set_imm(data, offset, (target.start - placed.start - offset) // isa.INSN_SIZE - 1)
-            elif ref.via == "section":
-                _set_imm(data, offset, target.start // isa.INSN_SIZE - 1 if is_call else target.start)
+        if target is not None and not ref.via:
+            if self.section_of[ref.target] != number:
+                raise self.error(f"'{placed.func.symbol}' calls '{ref.target}' in another section by distance")
+            _set_imm(data, offset, (target.start - placed.start - offset) // isa.INSN_SIZE - 1)
+        elif target is not None:
+            distance = target.start - self.obj.symbols[symbol].value
+            _set_imm(data, offset, distance // isa.INSN_SIZE - 1 if ref.type == R_BPF_64_32 else distance)
         if ref.type:
-            reloc = Reloc(placed.start + offset, ref.type, self.symbol_for(ref, placed))
-            self.obj.relocs.setdefault(number, []).append(reloc)
+            self.obj.relocs.setdefault(number, []).append(Reloc(placed.start + offset, ref.type, symbol))
 
     def symbol_for(self, ref: Ref, placed: _Placed) -> int:
         """The symbol table entry that a reference names."""

@@ -95,6 +95,7 @@ class _Importer:
         ops: list[Operation] = [op for definition in self.maps for op in self.map_decls(definition)]
         for index, section in enumerate(self.obj.sections):
             if index and section.is_code and len(section) and len(section) % isa.INSN_SIZE == 0:
+                self.check_relocs(index)
                 self.functions[index] = self.cut(index)
         lines, cores, infos = self.extension()
         for functions in self.functions.values():
@@ -152,6 +153,17 @@ class _Importer:
         return [*before, DeclOp.create(properties=properties)]
 
     # --- code --------------------------------------------------------------------------------------------------------
+
+    def check_relocs(self, index: int) -> None:
+        """Each relocation of code is that of one instruction, which has no other."""
+        if index in self.obj.rela:
+            raise self.obj.error("relocations with addends, which no loader takes; rebuild with clang", index)
+        seen: set[int] = set()
+        for reloc in self.obj.relocs.get(index, ()):
+            if reloc.offset % isa.INSN_SIZE or reloc.offset in seen:
+                problem = "a second relocation" if reloc.offset in seen else "a relocation between instructions"
+                raise self.obj.error(f"{problem}; the file is damaged", index, reloc.offset)
+            seen.add(reloc.offset)
 
     def is_function(self, symbol: Symbol) -> bool:
         if symbol.type == STT_NOTYPE:
@@ -253,8 +265,9 @@ class _Importer:
         code = Code(bytes(section.data[f.start : f.end]), start=f.start)
         for reloc in self.obj.relocs.get(f.section, ()):
             if f.start <= reloc.offset < f.end:
-                insn = isa.decode(bytes(section.data), reloc.offset) if reloc.offset + 8 <= len(section) else None
-                code.refs[reloc.offset - f.start] = self.ref(reloc.symbol, reloc.type, insn, reloc.addend)
+                # The immediate is where it is in every instruction, also in those that decode to nothing.
+                imm = int.from_bytes(section.data[reloc.offset + 4 : reloc.offset + 8], "little", signed=True)
+                code.refs[reloc.offset - f.start] = self.ref(reloc.symbol, reloc.type, imm)
         for at in range(0, len(code.data), isa.INSN_SIZE):
             insn = isa.decode(code.data, at)
             if insn is not None and at not in code.refs and (row := isa.row_of(insn)) and row.name == "call_local":
@@ -263,10 +276,9 @@ class _Importer:
                     code.refs[at] = Ref(target, "", 0)
         return code
 
-    def ref(self, number: int, type_: int, insn: isa.Insn | None, addend: int) -> Ref:
-        """What a relocation of an instruction refers to."""
+    def ref(self, number: int, type_: int, imm: int) -> Ref:
+        """What a relocation of an instruction with that immediate refers to."""
         symbol = self.obj.symbols[number]
-        imm = (insn.imm if insn is not None else 0) + addend
         by_section = symbol.type == STT_SECTION
         if symbol.shndx == SHN_UNDEF or symbol.shndx >= SHN_LORESERVE:
             name = self.of_symbol.setdefault(number, self.unique(symbol.name) if symbol.name else f"undefined.{number}")

@@ -39,6 +39,7 @@ from fsir.dialects.ebpf import (
 from fsir.dialects.ebpf.base import SEGMENTS, segments
 from fsir.isa import Form
 from fsir.object.code import UNDEFINED, Code, Line, Ref
+from fsir.object.elf import R_BPF_64_32, R_BPF_64_64
 
 FP = 10
 _CLOBBERED = 0b111111  # r0 … r5
@@ -46,6 +47,9 @@ _ARGS = range(1, 6)
 _CALLS = (Form.CALL, Form.CALL_LOCAL, Form.CALL_KFUNC, Form.CALLX)
 _LEGACY_LOADS = (Form.LD_ABS, Form.LD_IND)
 _CONDITIONAL = (Form.JCC_RR, Form.JCC_RI, Form.MAY_GOTO)
+
+_RELOCATION = {Form.LDDW: R_BPF_64_64} | dict.fromkeys((Form.CALL, Form.CALL_LOCAL, Form.CALL_KFUNC), R_BPF_64_32)
+"""The type of the relocations that an instruction may have."""
 
 # Registers read, in operand order, by the fields of the instruction; calls and `exit` are found by dataflow.
 _USES: dict[Form, Callable[[isa.Insn], tuple[int, ...]]] = {
@@ -197,12 +201,8 @@ class _Lifter:
             if insn is None or row is None:
                 raise NotAGraph(f"no instruction at offset {offset:#x}: {data[offset : offset + 8].hex()}")
             ref = self.code.refs.get(offset)
-            if (
-                ref is not None
-                and ref.type
-                and row.form not in (Form.LDDW, Form.CALL, Form.CALL_LOCAL, Form.CALL_KFUNC)
-            ):
-                raise NotAGraph(f"a relocation at offset {offset:#x} patches '{row.name}'")
+            if ref is not None and ref.type and ref.type != _RELOCATION.get(row.form):
+                raise NotAGraph(f"a relocation of type {ref.type} at offset {offset:#x} patches '{row.name}'")
             if row.form is Form.CALL_LOCAL and (ref is None or ref.place not in (None, UNDEFINED)):
                 raise NotAGraph(f"the call at offset {offset:#x} leads to no function")
             uses = _USES[row.form](insn) if row.form in _USES else ()
@@ -215,6 +215,8 @@ class _Lifter:
             offset += isa.INSN_SIZE * row.slots
         if not self.steps:
             raise NotAGraph("no code")
+        if inside := self.code.refs.keys() - self.index.keys():
+            raise NotAGraph(f"a relocation at offset {min(inside):#x} patches the inside of an instruction")
 
     def target(self, step: _Step) -> int:
         """Index of the step that a jump leads to."""
