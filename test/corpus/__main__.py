@@ -64,24 +64,35 @@ def cpu_seconds() -> float:
 
 
 def run_check(check: Check, title: str, found: list[Item], console: Console, options: argparse.Namespace) -> Report:
-    """Apply a check to all items, showing progress."""
+    """Apply a check to all items, showing progress. An interrupt ends it early; what was found until then counts."""
     report = Report(f"{title}: {len(found):,} objects")
     with _progress(console) as progress:
         bar = progress.add_task(title, total=len(found), last="")
         done = workers.run(check, found, jobs=options.jobs, timeout=options.timeout)
-        for number, (item, result) in enumerate(done, 1):
-            if not console.is_terminal and number % LOGGED_EVERY == 0:
-                console.print(f"  {number:,} of {len(found):,} objects", highlight=False)
-            if isinstance(result, workers.Failure):
-                reason, details = result.what.splitlines()[0][:240], result.details if options.traceback else ""
-                result = Findings([Finding(FAIL, item.name, reason, details)])
-            report.add(result)
-            for finding in result.found:
-                if finding.status == FAIL:
-                    text = f"{finding.subject}: {finding.reason} {finding.details}"
-                    progress.console.print(f"  FAILED {text[:400]}", highlight=False, markup=False)
-            progress.update(bar, advance=1, last=item.name[-60:])
+        number = 0
+        try:
+            for number, (item, result) in enumerate(done, 1):
+                if not console.is_terminal and number % LOGGED_EVERY == 0:
+                    console.print(f"  {number:,} of {len(found):,} objects", highlight=False)
+                _record(report, item, result, console, options)
+                progress.update(bar, advance=1, last=item.name[-60:])
+        except KeyboardInterrupt:
+            report.title = f"{title}: {number:,} of {len(found):,} objects, INTERRUPTED"
     return report
+
+
+def _record(
+    report: Report, item: Item, result: Findings | workers.Failure, console: Console, options: argparse.Namespace
+) -> None:
+    """Add what was found in an object, and show failures at once."""
+    if isinstance(result, workers.Failure):
+        reason, details = result.what.splitlines()[0][:240], result.details if options.traceback else ""
+        result = Findings([Finding(FAIL, item.name, reason, details)])
+    report.add(result)
+    for finding in result.found:
+        if finding.status == FAIL:
+            text = f"{finding.subject}: {finding.reason} {finding.details}"
+            console.print(f"  FAILED {text[:400]}", highlight=False, markup=False)
 
 
 def _collect(console: Console, options: argparse.Namespace) -> int:
