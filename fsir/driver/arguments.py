@@ -74,6 +74,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="check structure, operations and dominance after each pass, and after each part of one (default: after "
         "each pass of the pipeline)",
     )
+    add(
+        "--verify-semantics",
+        action="store_true",
+        help="run every program before and after each pass, and each part of one, in the interpreter, on packets that "
+        "are looked for to reach every branch; fail at the first difference",
+    )
     add("--no-fallback", action="store_true", help="fail where something would keep its original form")
     add("--quiet", action="store_true", help="no remarks and warnings on stderr")
     add("--debug", action="store_true", help="tracebacks with the errors")

@@ -9,6 +9,7 @@ from xdsl.utils.exceptions import DiagnosticException, ParseError
 
 from fsir.analysis.verify_dominance import InvalidOperation
 from fsir.driver.diagnostics import Diagnostic, FailedAt, Place, Severity, place_of
+from fsir.driver.semantics import BehaviourChanged
 from fsir.object.errors import ObjectError
 
 
@@ -56,6 +57,8 @@ def _describe(error: BaseException, input_name: str) -> Diagnostic:
         return _error(place_of(error.op, input_name), str(error))
     if isinstance(error, FailedAt):
         return _error(place_of(error.at, input_name), str(error))
+    if isinstance(error, BehaviourChanged):
+        return _error(place_of(error.op, input_name), str(error))
     if isinstance(error, ObjectError):
         detail = (error.section or "") + ("" if error.offset is None else f"+{error.offset:#x}")
         return _error(Place(error.file or input_name, error.line, error.column, detail), error.message)

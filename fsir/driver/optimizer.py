@@ -24,6 +24,7 @@ from fsir.driver.pass_manager import PassManager, Watch
 from fsir.driver.pipeline import parse_pipeline, print_pipeline
 from fsir.driver.registry import PassRegistry
 from fsir.driver.reproducer import Reproducer, read_reproducer
+from fsir.driver.semantics import SemanticsCheck
 from fsir.driver.targets import Artifact, EmitOptions, TargetTable
 from fsir.driver.timing import Timer
 
@@ -95,7 +96,8 @@ class Optimizer:
     def _transform(self, source: Source, specs: Sequence[ArgSpec], target: ArgSpec) -> Artifact:
         args, timer = self.args, self.timer
         ctx = make_context(self.universes, args.allow_unregistered_dialect)
-        manager = PassManager(ctx, self.registry, self._watch(), timer)
+        watch = self._watch()
+        manager = PassManager(ctx, self.registry, watch, timer)
         passes = manager.build(specs)
         emit = TargetTable(ctx, lambda: self.universes).find(target.name, target.parameters)
         options = EmitOptions(source.name, dict(target.parameters), args.print_op_generic, args.print_debuginfo)
@@ -104,6 +106,9 @@ class Optimizer:
             module = source.load(ctx)
         with timer.measure("verify input"):
             verify_module(module)
+        if watch.semantics is not None:
+            with timer.measure("search packets"):
+                watch.semantics.start(module)
         reproducer = self._reproducer(module, specs, target)
         try:
             manager.run(module, passes)
@@ -121,6 +126,7 @@ class Optimizer:
             None if args.print_ir_before_all else _names(args.print_ir_before),
             None if args.print_ir_after_all else _names(args.print_ir_after),
             args.print_op_generic,
+            SemanticsCheck() if args.verify_semantics else None,
         )
 
     def _reproducer(self, module: ModuleOp, specs: Sequence[ArgSpec], target: ArgSpec) -> Reproducer | None:

@@ -21,6 +21,7 @@ from fsir.driver.errors import PassFailure
 from fsir.driver.pipeline import parse_pipeline
 from fsir.driver.pipeline_pass import PipelinePass
 from fsir.driver.registry import PassRegistry
+from fsir.driver.semantics import SemanticsCheck
 from fsir.driver.timing import Timer
 
 
@@ -34,6 +35,8 @@ class Watch:
     print_before: frozenset[str] | None = frozenset()
     print_after: frozenset[str] | None = frozenset()
     generic: bool = False
+    semantics: SemanticsCheck | None = None
+    """Checks after every pass, the parts of composite ones too, that programs behave as before."""
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
 
@@ -72,6 +75,8 @@ class PassManager:
         composite = isinstance(pass_, PipelinePass)
         if not composite:
             self._dump(module, pass_.name, self.watch.print_before, "Before")
+            if self.watch.semantics is not None:
+                self.watch.semantics.before(module)
         with self.timer.measure(pass_.name):
             try:
                 pass_.apply(self.ctx, module)
@@ -90,6 +95,15 @@ class PassManager:
                     raise PassFailure(pass_.name, "invalid IR after") from error
         if not composite:
             self._dump(module, pass_.name, self.watch.print_after, "After")
+            self._verify_semantics(module, pass_.name)
+
+    def _verify_semantics(self, module: ModuleOp, name: str) -> None:
+        if self.watch.semantics is not None:
+            with self.timer.measure("verify semantics", apart=True):
+                try:
+                    self.watch.semantics.after(module)
+                except Exception as error:
+                    raise PassFailure(name, "different behaviour after") from error
 
     def _must_verify(self, composite: bool) -> bool:
         if self.watch.verify_each is None:

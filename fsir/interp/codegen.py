@@ -23,6 +23,7 @@ from fsir.analysis.cfg import successor_operands
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf.types import FRAME_POINTER
 from fsir.interp import emit_map, emit_placement
+from fsir.interp.branches import Branches, compared_values
 from fsir.interp.codegen_layout import Layout, plan
 from fsir.interp.emit_base import CONDITIONS, FREE, GOTOS, M64, RULES, Parameter, UnsupportedOp, width_of
 from fsir.interp.emit_scalar import constant_value
@@ -49,13 +50,19 @@ class Source:
     """Bytes of `ebpf.alloca` objects."""
 
 
-def generate(func: ebpf.FuncOp, name: str, find: Callable[[str], ebpf.FuncOp | None], poison: bool = False) -> Source:
+def generate(
+    func: ebpf.FuncOp,
+    name: str,
+    find: Callable[[str], ebpf.FuncOp | None],
+    poison: bool = False,
+    branches: Branches | None = None,
+) -> Source:
     """Write a function; `find` gives the functions it may call. UnsupportedOp for an operation without a rule.
 
     With `poison`, the bits above a narrow value are set wherever the whole register is read: they are unspecified, and
-    a result that depends on them is wrong.
+    a result that depends on them is wrong. `branches` gets to know what is reached.
     """
-    return _Writer(func, name, find, poison).write()
+    return _Writer(func, name, find, poison, branches).write()
 
 
 def parameters(func: ebpf.FuncOp) -> list[Parameter]:
@@ -70,9 +77,17 @@ def parameters(func: ebpf.FuncOp) -> list[Parameter]:
 class _Writer:
     """The emitter (`emit_base.Emitter`) of one function."""
 
-    def __init__(self, func: ebpf.FuncOp, name: str, find: Callable[[str], ebpf.FuncOp | None], poison: bool):
+    def __init__(
+        self,
+        func: ebpf.FuncOp,
+        name: str,
+        find: Callable[[str], ebpf.FuncOp | None],
+        poison: bool,
+        branches: Branches | None,
+    ):
         self.func = func
         self.poison = poison
+        self.branches = branches
         self.find = find
         self.source = Source(name, parameters(func))
         self.layout: Layout = plan(func.body)
@@ -274,9 +289,12 @@ class _Writer:
         condition = CONDITIONS[last.name](last, self)
         sizes = [0 if self.layout.is_head(side) else self.layout.weight[side] for side in (first, second)]
         nested = 0 if sizes[0] <= sizes[1] else 1
+        number = self._observe(last)
         self.line(f"if {condition}:" if nested == 0 else f"if not ({condition}):")
         self._indent += 1
         side = last.successors[nested]
+        if number is not None:
+            self.line(f"taken[{2 * number + nested}] = 1")
         self._pass(last, nested)
         if self.layout.is_head(side):
             self._goto(side)
@@ -284,7 +302,22 @@ class _Writer:
             self._tree(side)
         self._indent -= 1
         self._op = last
+        if number is not None:
+            self.line(f"taken[{2 * number + 1 - nested}] = 1")
         return 1 - nested
+
+    def _observe(self, last: Operation) -> int | None:
+        """Note what a branch is about to compare; its number, if branches are observed."""
+        if self.branches is None:
+            return None
+        number = self.branches.number(last)
+        values = compared_values(last)
+        if values is not None:
+            left, right, added = values
+            shown = right & M64 if isinstance(right, int) else self.use(right)
+            self.line(f"if not (taken[{2 * number}] and taken[{2 * number + 1}]):")
+            self.line(f"    compared.append(({number}, {self.use(left)} + {added}, {shown}))")
+        return number
 
     def _pass(self, last: Operation, index: int) -> None:
         """Assign the arguments of a successor, all at once."""

@@ -16,6 +16,7 @@ from xdsl.ir import Operation
 
 from fsir.dialects import ebpf
 from fsir.interp import emit_alu, emit_scalar
+from fsir.interp.branches import Branches
 from fsir.interp.codegen import Need, Source, generate
 from fsir.interp.machine import STACK_SIZE, HelperError, Machine
 from fsir.interp.maps_array import ArrayMap
@@ -75,6 +76,7 @@ class Link:
     data        maps that are global data: their symbol is the address of their content
     budget      instructions per packet
     poison      see `codegen.generate`
+    branches    what is told of branches taken
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class Link:
         data: frozenset[str] = frozenset(),
         budget: int = DEFAULT_BUDGET,
         poison: bool = False,
+        branches: Branches | None = None,
     ):
         self.machine = machine
+        self.branches = branches
         self.funcs = functions
         self.externs = dict(externs or {})
         self.weak = weak
@@ -160,7 +164,7 @@ class Link:
         if func is None:
             raise HelperError(f"there is no program '{symbol}' in this object")
         name = f"f{len(self._compiled)}"
-        source = generate(func, name, self.funcs.get, self.poison)
+        source = generate(func, name, self.funcs.get, self.poison, self.branches)
         namespace = dict(self._base)
         exec(_code(source.text, f"<{symbol}>"), namespace)
         compiled = namespace[name]
@@ -183,6 +187,8 @@ class Link:
             **emit_alu.FUNCTIONS,
             **emit_scalar.FUNCTIONS,
         }
+        if self.branches is not None:
+            names |= {"taken": self.branches.taken, "compared": self.branches.compared}
         for letter, width in (("H", 16), ("I", 32), ("Q", 64)):
             layout = Struct(f"<{letter}")
             names[f"pack{width}"], names[f"unpack{width}"] = layout.pack_into, layout.unpack_from

@@ -19,6 +19,7 @@ from xdsl.ir import Operation
 
 from fsir.dialects import ebpf
 from fsir.dialects.placement import EdgeOp, PartOp
+from fsir.interp.branches import Branches
 from fsir.interp.codegen_link import DEFAULT_BUDGET, ExecutionLimit, Handoff, Link, Unsupported
 from fsir.interp.core_relocations import has_relocations, relocated
 from fsir.interp.emit_base import UnsupportedOp
@@ -110,6 +111,7 @@ class InterpProgram:
     - `poison` puts garbage above narrow values where the whole register is read; results must not depend on it.
     - `kernel_types` are those that CO-RE relocations are resolved against; without, they stand as compiled.
     - `prog_type` overrides the type of the function.
+    - `branches` gets to know what runs reach.
 
     A placed module runs from its first part on. Raises SelectionError, MapError, ExecutionError.
     """
@@ -130,6 +132,7 @@ class InterpProgram:
         kernel: tuple[int, int] = (6, 18),
         budget: int = DEFAULT_BUDGET,
         poison: bool = False,
+        branches: Branches | None = None,
         kernel_types: KernelTypes | None = None,
     ):
         if kernel_types is not None and has_relocations(module):
@@ -148,6 +151,9 @@ class InterpProgram:
         values = {"LINUX_KERNEL_VERSION": version_code((*kernel, 0))} | dict(externs or {})
         addresses = create_maps(self.machine, data, sizes=map_sizes or {}, rodata=rodata or {}, externs=values)
         self._frozen = _frozen(self.machine, seed)
+        if branches is not None:
+            for target in self.machine.maps.values():
+                branches.watch(target)
         shared = _functions_of(module)
         self._parts: list[_Part] = []
         for scope in scopes:
@@ -160,6 +166,7 @@ class InterpProgram:
                 data=data.internal,
                 budget=budget,
                 poison=poison,
+                branches=branches,
             )
             entry = self.name if scope is scopes[0] else choose_program(scope, None, self.name).symbol
             self._parts.append(_Part(scope.sym_name.data if isinstance(scope, PartOp) else "", link, entry))

@@ -1,0 +1,315 @@
+"""Packets, and contents of maps, that take a program through every branch that the interpreter can reach.
+
+The search is guided by what runs compare: where a side of a branch was not taken yet, the two numbers that its
+comparison saw are looked for in the packet (in all widths and byte orders), and one is put in the place of the other.
+Distances between addresses become lengths of the packet; keys that are looked up become entries of the maps. All
+choices follow from the seed. What was not reached may still be reachable: by contents of global data, say.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
+
+from fsir.interp.branches import Branches
+from fsir.interp.engine import ExecutionError, InterpProgram
+from fsir.interp.map_base import Map, MapError
+from fsir.interp.mapfile import Contents
+from fsir.interp.maps_redirect import RedirectMap
+from fsir.run.frames import SMALLEST, frames, with_checksum
+
+RUNS = 2000
+"""Packets that are tried from each state of the maps."""
+STATES = 5
+"""States of maps: the first is empty."""
+ENTRIES = 32
+"""The most entries put into a map."""
+LONGEST = 1514
+AT_BOUNDS = 96
+HAVOC = 32
+"""Packets that are run besides those that reach something new: of lengths at bounds, and with bytes changed."""
+KEPT = 0.5
+"""The share of a map's entries that stay from one state to the next."""
+BASIC = 12
+"""Frames to begin with that are kept whatever they reach."""
+START_NS = 1_700_000_000_000_000_000
+STEP_NS = 100_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """Packets to run in this order, from these contents of the maps."""
+
+    maps: Contents
+    packets: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a search found. `open` are the sides (the branch, and 0 or 1) that no packet of the cases takes, among
+    `sides` in all."""
+
+    cases: tuple[Case, ...]
+    sides: int
+    open: tuple[tuple[Operation, int], ...]
+
+
+def explore(
+    module: ModuleOp, program: str, seed: int = 0, runs: int = RUNS, sizes: Mapping[str, int] | None = None
+) -> Coverage:
+    """Search packets for one program. Raises ExecutionError, MapError or SelectionError where it cannot be run."""
+    search = _Search(module, program, random.Random(seed), sizes or {})
+    cases = [search.case({}, runs)]
+    while len(cases) < STATES and search.branches.open_sides():
+        cases.append(search.case(search.contents(cases[-1].maps), runs))
+    final = Branches()
+    kept = [case for case in (search.replayed(case, final) for case in cases) if case.packets]
+    return Coverage(tuple(kept), len(final.taken), tuple(final.open_sides()))
+
+
+def clock(index: int) -> int:
+    """The time at which the packet of this number of a case arrives."""
+    return START_NS + index * STEP_NS
+
+
+class _Search:
+    def __init__(self, module: ModuleOp, program: str, rng: random.Random, sizes: Mapping[str, int]) -> None:
+        self.module, self.name, self.rng, self.sizes = module, program, rng, sizes
+        self.branches = Branches()
+        self.wanted: dict[int, None] = {}
+        self.kept: list[bytes] = []
+
+    def program(self, maps: Contents, branches: Branches) -> InterpProgram:
+        return InterpProgram(self.module, self.name, maps=maps, map_sizes=self.sizes, branches=branches)
+
+    def case(self, maps: Contents, runs: int) -> Case:
+        """Packets for one state of the maps: what the states before have found, and what is new from it."""
+        program = self.program(maps, self.branches)
+        again = dict.fromkeys(self.kept)
+        kept = self.kept or list(frames()[:BASIC])
+        seeds = deque([*again, *frames()])
+        flips: list[tuple[int, bytes]] = []
+        tried = set[bytes]()
+        while len(tried) < runs:
+            packet = self.next_packet(seeds, flips, len(tried))
+            if packet in tried:
+                continue
+            tried.add(packet)
+            before = sum(self.branches.taken)
+            self.branches.compared.clear()
+            try:
+                program.run(packet, clock_ns=clock(len(tried)))
+            except ExecutionError:
+                program = self.program(maps, self.branches)
+                continue
+            if sum(self.branches.taken) > before or packet in again:
+                kept.append(packet)
+                flips += self.mutations(packet)
+                if not any(map(self.branches.is_open, range(len(self.branches.ops)))):
+                    break
+        self.kept = list(dict.fromkeys(kept))
+        more = [*self.at_bounds(maps), *(self.havoc() for _ in range(HAVOC))]
+        return Case(maps, tuple(dict.fromkeys((*self.kept, *more))))
+
+    def at_bounds(self, maps: Contents) -> list[bytes]:
+        """The packets kept, each cut or filled up to just what its guards ask for, and to one byte less."""
+        seen = Branches()
+        program = self.program(maps, seen)
+        found: dict[bytes, None] = {}
+        for packet in self.kept:
+            seen.taken[:] = [0] * len(seen.taken)
+            seen.compared.clear()
+            try:
+                program.run(packet)
+            except ExecutionError:
+                program = self.program(maps, seen)
+            for _, left, right in seen.compared:
+                found |= dict.fromkeys(_resized(packet, left, right))
+        fitting = [packet for packet in found if SMALLEST <= len(packet) <= LONGEST]
+        return fitting[:AT_BOUNDS]
+
+    def replayed(self, case: Case, branches: Branches) -> Case:
+        """The case without the packets on which the program does what no verifier would let through."""
+        packets = list(case.packets)
+        while True:
+            program = self.program(case.maps, branches)
+            for index, packet in enumerate(packets):
+                try:
+                    program.run(packet, clock_ns=clock(index))
+                except ExecutionError:
+                    del packets[index]
+                    break
+            else:
+                return Case(case.maps, tuple(packets))
+
+    # Packets
+
+    def next_packet(self, seeds: deque[bytes], flips: list[tuple[int, bytes]], turn: int) -> bytes:
+        """By turns one to begin with, and one that may take a side that is still open, the newest of them."""
+        if seeds and turn % 2 == 0:
+            return seeds.popleft()
+        while flips:
+            number, packet = flips.pop()
+            if self.branches.is_open(number):
+                return packet
+        return seeds.popleft() if seeds else self.havoc()
+
+    def mutations(self, packet: bytes) -> list[tuple[int, bytes]]:
+        """Packets that may take the sides of branches that this one came by and that were never taken, with the branch;
+        those for the branch that it came to last at the end."""
+        found: dict[tuple[int, bytes], None] = {}
+        for number, left, right in self.branches.compared[:256]:
+            if self.branches.is_open(number):
+                self.wanted.setdefault(left & _M32)
+                self.wanted.setdefault(right & _M32)
+                for changed in (*_resized(packet, left, right), *_replaced(packet, left, right)):
+                    if SMALLEST <= len(changed) <= LONGEST:
+                        found.setdefault((number, with_checksum(changed)))
+                        found.setdefault((number, changed))
+        return list(found)
+
+    def havoc(self) -> bytes:
+        """A packet that was kept, with some bytes changed, or cut."""
+        data = bytearray(self.rng.choice(self.kept or frames()))
+        for _ in range(self.rng.randint(1, 4)):
+            at = self.rng.randrange(min(len(data), 96))
+            data[at] = self.rng.choice((0, 1, 4, 6, 17, 0x45, 0xFF, data[at] ^ 1 << self.rng.randrange(8)))
+        if self.rng.random() < 0.1:
+            del data[max(SMALLEST, self.rng.randrange(len(data))) :]
+        return bytes(data)
+
+    # Maps
+
+    def contents(self, before: Contents) -> Contents:
+        """Contents with entries under the keys that the packets kept so far look up. Entries that were there `before`
+        stay, with numbers changed where that may take a branch."""
+        seen = Branches()
+        program = self.program(before, seen)
+        compared: dict[tuple[int, int], None] = {}
+        for packet in self.kept:
+            seen.compared.clear()
+            try:
+                program.run(packet)
+            except ExecutionError:
+                program = self.program(before, seen)
+            for number, left, right in seen.compared:
+                if seen.is_open(number):
+                    compared |= {(left, right): None, (right, left): None}
+        empty = self.program({}, Branches())
+        found: Contents = {}
+        for name, keys in seen.looked_up.items():
+            old = {entry["key"]: entry for entry in before.get(name, ()) if "key" in entry}
+            target = empty.machine.maps.get(name)
+            for key in list(keys)[: min(ENTRIES, target.max_entries) if target is not None else 0]:
+                assert target is not None
+                kept = old.get(key.hex()) if self.rng.random() < KEPT else None
+                entry = self.entry(target, key) if kept is None else _changed(kept, compared)
+                if entry is not None and _accepts(empty, name, entry):
+                    found.setdefault(name, []).append(entry)
+        return found
+
+    def entry(self, target: Map, key: bytes) -> dict[str, Any] | None:
+        if isinstance(target, RedirectMap):
+            return {"key": key.hex(), target.symbol: self.rng.choice((1, 2, 3))}
+        if target.entry_kind != "value":
+            return None
+        if target.per_cpu:
+            return {"key": key.hex(), "values": [self.value(target.value_size) for _ in range(target.ncpu)]}
+        return {"key": key.hex(), "value": self.value(target.value_size)}
+
+    def value(self, size: int) -> str:
+        """Words that are zero, small, numbers that the program compares with, or anything."""
+        words = bytearray()
+        wanted = list(self.wanted) or [0]
+        while len(words) < size:
+            number = self.rng.choice((0, self.rng.randrange(8), self.rng.choice(wanted), self.rng.getrandbits(32)))
+            words += number.to_bytes(4, "little")
+        return words[:size].hex()
+
+
+_M32 = (1 << 32) - 1
+_M64 = (1 << 64) - 1
+_WIDTHS = (2, 4, 1, 8)
+_NEAR = 2048
+_ADDRESS = 1 << 20
+
+
+def _resized(packet: bytes, left: int, right: int) -> Iterator[bytes]:
+    """The packet longer or shorter, where two addresses are compared, or its length is compared with a number."""
+    size = len(packet)
+    if min(left, right) > _ADDRESS and abs(left - right) < _NEAR:
+        for by in (left - right, left - right - 1, right - left + 1):
+            yield packet + bytes(by) if by > 0 else packet[: size + by]
+    for mine, other in ((left, right), (right, left)):
+        if mine == size and 0 < other <= LONGEST:
+            for wanted in (other, other + 1, other - 1):
+                yield packet[:wanted].ljust(wanted, b"\0")
+
+
+def _replaced(packet: bytes, left: int, right: int) -> Iterator[bytes]:
+    """The packet with one number in the place of the other, also one more and one less."""
+    for mine, other in ((left, right), (right, left)):
+        for width in _WIDTHS:
+            mask = (1 << 8 * width) - 1
+            if mine > mask:
+                continue
+            for order in ("big", "little") if width > 1 else ("big",):
+                old = mine.to_bytes(width, order)
+                for at in _places(packet, old):
+                    for wanted in (other, other + 1, other - 1):
+                        new = (wanted & mask).to_bytes(width, order)
+                        yield packet[:at] + new + packet[at + width :]
+
+    for mine, other in ((left, right), (right, left)):
+        for scale in (1, 4):  # half a byte, in fours where it is a header's length
+            if mine % scale == 0 and 0 < mine // scale < 16:
+                yield from _half_bytes(
+                    packet, mine // scale, [wanted // scale for wanted in (other, other + 1, other - 1)]
+                )
+
+
+def _half_bytes(packet: bytes, mine: int, wanted: list[int]) -> Iterator[bytes]:
+    for at, byte in enumerate(packet[:64]):
+        for shift in (0, 4):
+            if byte >> shift & 15 == mine:
+                for number in wanted:
+                    changed = byte & ~(15 << shift) | (number & 15) << shift
+                    yield packet[:at] + bytes([changed]) + packet[at + 1 :]
+
+
+def _places(packet: bytes, needle: bytes) -> Iterable[int]:
+    """Where in the headers a number stands, the first few."""
+    found: list[int] = []
+    at = packet.find(needle)
+    while 0 <= at < 128 and len(found) < 6:
+        found.append(at)
+        at = packet.find(needle, at + 1)
+    return found
+
+
+def _changed(entry: dict[str, Any], compared: Iterable[tuple[int, int]]) -> dict[str, Any]:
+    """An entry with the first number of its value replaced that was compared with another."""
+    value = str(entry.get("value", ""))
+    for mine, other in compared:
+        for width in (4, 8, 2, 1):
+            if mine >> 8 * width or other >> 8 * width:
+                continue
+            data, old = bytes.fromhex(value), mine.to_bytes(width, "little")
+            if old in data:
+                return entry | {"value": data.replace(old, other.to_bytes(width, "little"), 1).hex()}
+    return entry
+
+
+def _accepts(program: InterpProgram, name: str, entry: dict[str, Any]) -> bool:
+    """Whether a map takes an entry."""
+    try:
+        program.set_maps({name: [entry]})
+    except MapError:
+        return False
+    return True
