@@ -24,30 +24,32 @@ _MAX_ROUNDS = 60
 
 @dataclass(frozen=True)
 class Allocation:
-    """A new body; how many 8-byte instruction slots it takes, and how many stack slots were added."""
+    """A new body; how many 8-byte instruction slots it takes, how many stack slots were added and ranges cut."""
 
     body: Region
     size: int
     spill_slots: int
+    cuts: int
 
 
 def allocate(func: FuncOp) -> Allocation:
     """Allocate a virtual function, without changing it. Raises AllocationError when that is impossible.
 
-    Coalescing as much as possible may ask too much of the registers; where it led to spills, the function is allocated
-    again with only those copies coalesced whose ends shared a register originally, and the shorter result is taken.
+    Coalescing as much as possible may ask too much of the registers, and cutting live ranges may cost more copies than
+    it saves. Where one of these was at work, the function is allocated again without it: with only those copies
+    coalesced whose ends shared a register originally, and without cuts. The shortest result is taken.
     """
     best: Allocation | None = None
     failure: AllocationError | None = None
-    for hinted_only in (False, True):
+    for hinted_only, cuts in ((False, True), (True, True), (False, False)):
         try:
-            found = _Attempt(func, hinted_only).run()
+            found = _Attempt(func, hinted_only, cuts).run()
         except AllocationError as error:
             failure = error
             continue
         if best is None or found.size < best.size:
             best = found
-        if not best.spill_slots:
+        if not found.spill_slots and not found.cuts:
             break
     if best is None:
         assert failure is not None
@@ -56,8 +58,9 @@ def allocate(func: FuncOp) -> Allocation:
 
 
 class _Attempt:
-    def __init__(self, func: FuncOp, hinted_only: bool) -> None:
+    def __init__(self, func: FuncOp, hinted_only: bool, cuts: bool = True) -> None:
         self.func = func
+        self.cuts = cuts
         self.hinted_only = hinted_only
         self.code: MachineCode = build(func)
         localise(self.code)
@@ -105,7 +108,9 @@ class _Attempt:
 
     def split(self, classes: Classes, colouring: Colouring) -> bool:
         """Cut live ranges that keep registers from classes that found none; False when there is nothing to cut."""
-        failed = colouring.failed
+        failed = [leader for leader in colouring.failed if colouring.cost[leader] > 0]
+        if not (self.cuts and failed):
+            return False
         around = [[node for n in classes.adjacent[leader] for node in classes.members[n]] for leader in failed]
         return self.splitter.make_room([classes.members[leader] for leader in failed], around)
 
@@ -134,7 +139,7 @@ class _Attempt:
         slots = self.share_slots()
         body, spills_below = emit(self.code, graph, classes, colouring.colour, slots)
         drop_redundant(body, spills_below)
-        return Allocation(body, _size(body), max(slots.values(), default=-1) + 1)
+        return Allocation(body, _size(body), max(slots.values(), default=-1) + 1, len(self.splitter.done) // 2)
 
     def share_slots(self) -> dict[int, int]:
         """A number for each spill slot; slots whose values are never live together get the same."""

@@ -78,7 +78,12 @@ class _Tracker:
                 state.pop(register, None)
         if isinstance(op, StxOp | StOp) and self.is_spill(op):
             key = self.key_of(op.value, state) if isinstance(op, StxOp) else next(self.fresh)
-            state[op.off.data] = (None, key)
+            held = state.get(op.off.data)
+            if held is not None and held[1] == key:
+                assert op.parent is not None
+                op.parent.erase_op(op)
+            else:
+                state[op.off.data] = (None, key)
             return
         if not op.results or isinstance(op, FpOp):
             return

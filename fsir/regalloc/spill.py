@@ -6,6 +6,7 @@ even that is too much, it is loaded anew at each use. Nodes for those shortest l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 
 from fsir.regalloc.constants import small_immediate
@@ -27,19 +28,51 @@ def spill(code: MachineCode, classes: Iterable[Collection[int]]) -> None:
                 if slot is None:
                     slot, code.slots = code.slots, code.slots + 1
                 code.slot[node] = slot
-    rewriter = _Rewriter(code, spilled)
+    rewriter = _Rewriter(code, spilled, _wanted_after(code, spilled))
+    for index in code.order:
+        rewriter.rewrite(code.blocks[index])
+
+
+def _wanted_after(code: MachineCode, spilled: set[int]) -> list[set[int]]:
+    """The spilled nodes, by block, that instructions read next on all ways from its end, before any call."""
+    read, stopped = [], []
     for block in code.blocks:
-        rewriter.rewrite(block)
+        first: set[int] = set()
+        ended: set[int] = set()
+        for step in block.steps:
+            if isinstance(step, Copies):
+                ended.update(node for node, _ in step.pairs if node in spilled and node not in first)
+            else:
+                first.update(node for node in step.uses if node in spilled and node not in ended)
+                ended.update(node for node in step.defs if node in spilled and node not in first)
+                if step.clobbers:
+                    ended |= spilled - first
+        read.append(first)
+        stopped.append(ended)
+    after = [set(spilled) if block.succs else set[int]() for block in code.blocks]
+    changed = True
+    while changed:
+        changed = False
+        for index in reversed(code.order):
+            block = code.blocks[index]
+            ahead = [read[s] | (after[s] - stopped[s]) for s in block.succs]
+            found = set.intersection(*ahead) if ahead else set[int]()
+            if found != after[index]:
+                after[index] = found
+                changed = True
+    return after
 
 
 class _Rewriter:
-    def __init__(self, code: MachineCode, spilled: set[int]) -> None:
-        self.code, self.spilled = code, spilled
+    def __init__(self, code: MachineCode, spilled: set[int], wanted_after: list[set[int]]) -> None:
+        self.code, self.spilled, self.wanted_after = code, spilled, wanted_after
         self.current: dict[int, int] = {}
-        """The node that holds a spilled node's value in this stretch of the block."""
+        """The node that holds a spilled node's value in this stretch of the code."""
+        self.at_end: dict[int, dict[int, int]] = {}
+        self.carriers: dict[int, int] = {}
 
     def rewrite(self, block: CodeBlock) -> None:
-        self.current = {}
+        self.current = self.entering(block)
         old, block.steps = block.steps, []
         for at, step in enumerate(old):
             if isinstance(step, Copies):
@@ -48,6 +81,32 @@ class _Rewriter:
                 self.rewrite_copies(step, tied, block.steps)
             else:
                 self.rewrite_insn(step, block.steps)
+        self.load_for_successors(block)
+        self.at_end[block.index] = self.current
+
+    def entering(self, block: CodeBlock) -> dict[int, int]:
+        """What holds spilled values on entry: what does so at the end of all predecessors."""
+        before = [self.at_end.get(index) for index in block.preds]
+        if not before or before[0] is None or block.index == 0:
+            return {}
+        return {
+            node: held
+            for node, held in before[0].items()
+            if node not in block.joins and all(other is not None and other.get(node) == held for other in before)
+        }
+
+    def load_for_successors(self, block: CodeBlock) -> None:
+        """Load at the end of a branching block what is needed soon whatever way it goes."""
+        if len(block.succs) < 2:
+            return
+        steps = block.steps
+        wanted = self.wanted_after[block.index] - self.current.keys() - self.code.short - self.code.joins
+        for node in sorted(wanted):
+            last = steps[-1]
+            assert isinstance(last, Insn)
+            source = self.source_of(node)
+            place = len(steps) - 1 - (len(steps) > 1 and isinstance(steps[-2], Copies))
+            steps.insert(place, Copies([(self.short_lived(node), source)], last.op))
 
     def source_of(self, node: int) -> int:
         """What to copy from to get the value of a spilled node: what holds it, its slot, or its template."""
@@ -82,19 +141,16 @@ class _Rewriter:
                 if kind[node] is Kind.GONE or (kind[source] is Kind.SLOT and slot[source] == slot[node]):
                     continue
                 if kind[source] is Kind.SLOT or (kind[source] is Kind.TEMPLATE and small_immediate(code, source) != 0):
-                    carrier = code.node()
-                    code.tight.add(carrier)
-                    carried.append((carrier, source))
-                    source = carrier
-                elif node in self.spilled and node not in code.joins and kind[source] is Kind.REGISTER:
+                    carried.append((node, source))
+                    continue
+                if node in self.spilled and node not in code.joins and kind[source] is Kind.REGISTER:
                     # What was just stored need not be loaded by the next that uses it.
                     stores.append((node, source))
                     continue
             pairs.append((node, source))
         for node in redefined:
             self.current.pop(node, None)
-        if carried:
-            steps.append(Copies(carried, step.at))
+        pairs += self.carry(carried, pairs, step, steps)
         held = [(self.short_lived(node), source) for node, source in stores]
         for fresh, source in held:
             code.origin[fresh] = code.origin[source] if source >= FIRST else fresh
@@ -102,6 +158,38 @@ class _Rewriter:
             steps.append(Copies(pairs + held, step.at))
         if stores:
             steps.append(Copies([(stores[i][0], held[i][0]) for i in range(len(stores))], step.at))
+
+    def carry(
+        self, carried: list[tuple[int, int]], others: list[tuple[int, int]], step: Copies, steps: list[Step]
+    ) -> list[tuple[int, int]]:
+        """Copies to slots of what is in no register, each by way of one: one after the other, as long as no other copy
+        has to read the slot before. Gives what is left to be done at the same time as the others."""
+        slot, kind = self.code.slot, self.code.kind
+        pending = list(carried)
+        read = Counter(slot[source] for _, source in (*pending, *others) if kind[source] is Kind.SLOT)
+        again = True
+        while again:
+            again = False
+            for node, source in list(pending):
+                if not read[slot[node]]:  # (copies within one slot are gone already)
+                    self.by_carrier([(node, source)], step, steps)
+                    steps.append(Copies([(node, self.carriers[node])], step.at))
+                    pending.remove((node, source))
+                    if kind[source] is Kind.SLOT:
+                        read[slot[source]] -= 1
+                    again = True
+        if pending:
+            self.by_carrier(pending, step, steps)
+        return [(node, self.carriers[node]) for node, _ in pending]
+
+    def by_carrier(self, pairs: list[tuple[int, int]], step: Copies, steps: list[Step]) -> None:
+        """Bring values into registers."""
+        loads: list[tuple[int, int]] = []
+        for node, source in pairs:
+            self.carriers[node] = carrier = self.code.node()
+            self.code.tight.add(carrier)
+            loads.append((carrier, source))
+        steps.append(Copies(loads, step.at))
 
     def rewrite_insn(self, step: Insn, steps: list[Step]) -> None:
         result = step.defs[0] if step.defs and step.defs[0] in self.spilled else None
