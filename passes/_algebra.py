@@ -14,9 +14,10 @@ from typing import Final
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerType, i1
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from fsir.analysis.bits import mask
+from fsir.analysis.cfg import successor_operands
 from fsir.analysis.evaluate import width_of
 from fsir.analysis.known_bits import KnownBits
 from fsir.passes._rewrite import constant, extend, integer, truncate
@@ -168,6 +169,10 @@ def droppable(bounded: SSAValue, source: SSAValue, width: int, new: New) -> bool
     if bounded not in new.facts.addresses:
         return True
     owner = source.owner
+    if isinstance(source, BlockArgument):  # the verifier goes path by path, and sees constants
+        uses = source.block.uses
+        incoming = [successor_operands(use.operation, use.index)[source.index] for use in uses]
+        return bool(incoming) and all(isinstance(value.owner, arith.ConstantOp) for value in incoming)
     if isinstance(owner, arith.ExtUIOp):
         return width_of(owner.input.type) <= width
     if isinstance(owner, arith.AndIOp):

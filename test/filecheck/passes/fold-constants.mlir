@@ -175,3 +175,22 @@ ebpf.func @operands section "xdp" attributes {prog_type = "xdp"} {
 ^bb2:
   packet.verdict %five : i64
 }
+
+// A mask on a choice of constants goes even where an address may be made of the result: the kernel's verifier goes path by
+// path, and sees the constants.
+// CHECK-LABEL: ebpf.func @choice
+// CHECK-NOT:     arith.andi
+// CHECK:         ebpf.exit (%x) : i64
+ebpf.func @choice section ".text" attributes {bind = #builtin.int<0>} {
+^bb0(%a : i64, %b : i64):
+  %zero = arith.constant 0 : i64
+  %one = arith.constant 1 : i64
+  %c = arith.cmpi eq, %a, %zero : i64
+  cf.cond_br %c, ^end(%one : i64), ^next
+^next:
+  %d = arith.cmpi eq, %b, %one : i64
+  cf.cond_br %d, ^end(%one : i64), ^end(%zero : i64)
+^end(%x : i64):
+  %r = arith.andi %x, %one : i64
+  ebpf.exit (%r) : i64
+}
