@@ -10,7 +10,7 @@
 
 // GUARD: error: different behaviour after pass 'loosen-guard': dns differs on packet {{[0-9a-f]+}}{{.*}}: {{.*}}
 
-// COUNT: error: different behaviour after pass 'count-elsewhere': dns differs on packet {{[0-9a-f]+}}: map counts, entries under key 00000000 differ: value 01{{0+}} before and value 000000000000000001{{0+}} after
+// COUNT: error: different behaviour after pass 'count-elsewhere': dns differs on packet {{[0-9a-f]+}}: map counts, entries under key 00000000 differ: 01{{0+}} before and 000000000000000001{{0+}} after
 
 map.decl @counts "array" key 4 value 16 entries 1 flags 0
 
