@@ -49,6 +49,9 @@ SPLITS = [
     ("router", "xdp,af-xdp cut-at=bb8", {"xdp", "af-xdp"}),
     ("firewall", "xdp,af-xdp cut-at=bb38", {"xdp", "af-xdp"}),
     ("firewall", f"{NIC},xdp,af-xdp cut-at=bb11", {NIC, "xdp"}),
+    ("snat", "xdp,af-xdp cut-at=bb28", {"xdp", "af-xdp"}),
+    ("vlan-router", f"{NIC},xdp,af-xdp", {NIC, "xdp"}),
+    ("policer", f"{NIC},xdp,af-xdp", {NIC, "xdp"}),
 ]
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler is installed")
