@@ -11,6 +11,7 @@ Reads an eBPF object, IR text or C; runs passes; writes IR text, an object, C, P
   fs-opt in.o -p raise                                         what the program does to packets and maps
   fs-opt in.o -p raise,optimize,lower-to-xdp -t elf -o out.o   optimised
   fs-opt in.o -p 'raise,decompose{targets=xdp,af-xdp},share-maps,lower' -t bundle -o DIR
+  fs-opt *.o -p raise,optimize,lower-to-xdp -t elf -o DIR      each of them
 """
 
 
@@ -23,7 +24,13 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("input", metavar="IN", nargs="?", default="-", help=".o (ELF), .mlir or .c file; - (the default) is stdin")
+    add(
+        "inputs",
+        metavar="IN",
+        nargs="*",
+        default=["-"],
+        help=".o (ELF), .mlir or .c file; - (the default) is stdin. Several are worked on in parallel, into -o DIR",
+    )
     add("-o", "--output", metavar="OUT", default="-", help="file, or directory for a bundle; - is stdout")
     add(
         "-p",
@@ -43,6 +50,13 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="type of the programs in a section, whatever its name says",
     )
+
+    group = parser.add_argument_group("C and several inputs")
+    add = group.add_argument
+    add("-I", "--include", metavar="DIR", action="append", default=[], help="where clang looks for headers")
+    add("-D", "--define", metavar="NAME[=VALUE]", action="append", default=[], help="a macro for C")
+    add("--clang-arg", metavar="ARG", action="append", default=[], help="any option of clang: --clang-arg=-mcpu=v2")
+    add("-j", "--jobs", metavar="N", type=_positive, help="inputs at a time (default: one per processor)")
 
     group = parser.add_argument_group("finding out")
     add = group.add_argument
@@ -108,3 +122,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="more dialects, passes, targets: a Python module or file that holds a xdsl.universe.Universe",
     )
     return parser
+
+
+def clang_flags(args: argparse.Namespace) -> tuple[str, ...]:
+    """What the command line has for clang."""
+    return (*(f"-I{folder}" for folder in args.include), *(f"-D{macro}" for macro in args.define), *args.clang_arg)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1")
+    return int(text)

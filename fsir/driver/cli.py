@@ -20,7 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if args.version or args.list_passes or args.list_targets or args.help_pass:
         return guard(lambda: _inform(args), "fs-opt", args.debug)
-    return guard(lambda: _run(args), "<stdin>" if args.input == "-" else args.input, args.debug)
+    several = len(args.inputs) > 1
+    args.input = args.inputs[0]
+    name = "fs-opt" if several else "<stdin>" if args.input == "-" else args.input
+    return guard(lambda: _run(args, several), name, args.debug)
 
 
 def _inform(args: argparse.Namespace) -> int:
@@ -40,7 +43,7 @@ def _inform(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, several: bool) -> int:
     collect_rarely()
     with collector_paused():
         from fsir.driver.errors import UsageError
@@ -48,7 +51,12 @@ def _run(args: argparse.Namespace) -> int:
 
     if args.input == "-" and sys.stdin.isatty():
         raise UsageError("nothing to read: name an input file, or pipe one in; --help lists the options")
-    return Optimizer(args, tuple(universes(args))).run()
+    if not several:
+        return Optimizer(args, tuple(universes(args))).run()
+    with collector_paused():
+        from fsir.driver.batch import run_batch
+
+    return run_batch(args, tuple(universes(args)))
 
 
 def universes(args: argparse.Namespace) -> Iterable[tuple[str, Universe]]:

@@ -11,7 +11,7 @@ YOUNG = 50_000
 
 
 def collect_rarely() -> None:
-    """For programs that build IR: fewer collections, which find next to nothing there and take an eighth of the time."""
+    """For programs that build IR: fewer collections, which find next to nothing and take an eighth of the time."""
     gc.set_threshold(YOUNG, 20, 20)
 
 

@@ -55,6 +55,8 @@ class Source:
     format: str
     data: bytes
     types: ProgramTypes = ProgramTypes()
+    flags: tuple[str, ...] = ()
+    """For clang, where this is C."""
 
     def text(self) -> str:
         """The contents as text; raises `UsageError` where they are none."""
@@ -87,7 +89,7 @@ class Source:
             if self.format == "c":
                 from fsir.driver.clang import compile_c
 
-                return import_elf(compile_c(Path(self.name)), self.name, self.types)
+                return import_elf(compile_c(Path(self.name), self.flags), self.name, self.types)
             return import_elf(self.data, self.name, self.types)
 
 

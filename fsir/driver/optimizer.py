@@ -13,6 +13,7 @@ from xdsl.universe import Universe
 from xdsl.utils.arg_spec import ArgSpec
 
 from fsir.analysis.verify import verify_module
+from fsir.driver.arguments import clang_flags
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.driver.emitters import print_module
@@ -22,6 +23,7 @@ from fsir.driver.inputs import SPLIT_MARKER, ProgramTypes, Source, read_source
 from fsir.driver.output import check_place, write_artifact
 from fsir.driver.pass_manager import PassManager, Watch
 from fsir.driver.pipeline import parse_pipeline, print_pipeline
+from fsir.driver.pipeline_pass import PipelinePass
 from fsir.driver.registry import PassRegistry
 from fsir.driver.reproducer import Reproducer, read_reproducer
 from fsir.driver.semantics import SemanticsCheck
@@ -44,8 +46,8 @@ class Optimizer:
         check_place(args.output)
         types = ProgramTypes.of(args.prog_type, args.section_type)
         source = read_source(args.input, args.format or ("mlir" if args.run_reproducer else None))
-        source = replace(source, types=types)
-        pipeline, target = ",".join(text for text in args.pass_pipeline if text.strip()), args.target
+        source = replace(source, types=types, flags=clang_flags(args))
+        pipeline, target = self._pipeline(), args.target
         if args.run_reproducer:
             pipeline, target = read_reproducer(source.text())
         if args.report:
@@ -66,6 +68,21 @@ class Optimizer:
             if args.timing:
                 print(self.timer.table(), file=sys.stderr)
         return 0 if len(artifacts) == len(results) else 1
+
+    def prepare(self) -> None:
+        """Complain about what no input can mend, and import the passes, before any input is looked at."""
+        ProgramTypes.of(self.args.prog_type, self.args.section_type)
+        specs, target = parse_pipeline(self._pipeline()), _target_spec(self.args.target)
+        self._check_pipeline(specs)
+        TargetTable(make_context(self.universes), lambda: self.universes).find(target.name, target.parameters)
+        work = list(specs)
+        while work:
+            pass_ = self.registry.build(work.pop())
+            if isinstance(pass_, PipelinePass):
+                work += parse_pipeline(pass_.pipeline())
+
+    def _pipeline(self) -> str:
+        return ",".join(text for text in self.args.pass_pipeline if text.strip())
 
     def _check_pipeline(self, specs: Sequence[ArgSpec]) -> None:
         """Complain about unknown passes and options before anything costly is done."""

@@ -27,24 +27,29 @@ Artifact = str | bytes | Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class TargetEntry:
-    """`function` is "module:function"; `summary` is for the help; `options` are what `-t name{option=…}` takes."""
+    """`function` is "module:function"; `summary` is for the help; `options` are what `-t name{option=…}` takes;
+    `suffix` is that of its files."""
 
     function: str
     summary: str
     options: tuple[str, ...] = ()
+    suffix: str = ""
 
 
 TARGETS: dict[str, TargetEntry] = {
-    "mlir": TargetEntry("fsir.driver.emitters:emit_mlir", "the IR as text"),
-    "elf": TargetEntry("fsir.driver.emitters:emit_elf", "a BPF object for any loader"),
-    "c": TargetEntry("fsir.backends.af_xdp.emit:emit_source", "C over libxdp for the AF_XDP part", ("part", "program")),
-    "p4": TargetEntry("fsir.backends.p4.emit:emit", "P4_16 for the NIC part"),
+    "mlir": TargetEntry("fsir.driver.emitters:emit_mlir", "the IR as text", suffix=".mlir"),
+    "elf": TargetEntry("fsir.driver.emitters:emit_elf", "a BPF object for any loader", suffix=".o"),
+    "c": TargetEntry(
+        "fsir.backends.af_xdp.emit:emit_source", "C over libxdp for the AF_XDP part", ("part", "program"), ".c"
+    ),
+    "p4": TargetEntry("fsir.backends.p4.emit:emit", "P4_16 for the NIC part", suffix=".p4"),
     "report": TargetEntry(
         "fsir.report.emit:emit",
         "what is in it (kind=contents), or what it does (kind=access), as format=text or format=json",
         ("kind", "format"),
+        ".txt",
     ),
-    "svg": TargetEntry("fsir.picture.emit:emit", "a picture: the flow graph, coloured by where it runs"),
+    "svg": TargetEntry("fsir.picture.emit:emit", "a picture: the flow graph, coloured by where it runs", suffix=".svg"),
     "bundle": TargetEntry("fsir.bundle.emit:emit", "a directory: every part, manifest.json, placement.mlir"),
 }
 
@@ -59,6 +64,12 @@ class EmitOptions:
     """The target's own options: `-t name{key=value,value}`."""
     print_op_generic: bool = False
     print_debuginfo: bool = False
+
+
+def suffix_of(target: str) -> str:
+    """The suffix of the files of the target `target`, which may have options; none for directories."""
+    entry = TARGETS.get(target.partition("{")[0].strip())
+    return ".out" if entry is None else entry.suffix
 
 
 class TargetTable:

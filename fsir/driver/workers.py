@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
@@ -42,9 +43,9 @@ _FORK = multiprocessing.get_context("fork")
 
 
 def run(
-    function: Callable[[Item], Result], items: Iterable[Item], *, jobs: int, timeout: float
+    function: Callable[[Item], Result], items: Iterable[Item], *, jobs: int, timeout: float | None = None
 ) -> Iterator[tuple[Item, Result | Failure]]:
-    """`function` of each item, as results come in. `timeout` is in seconds for each."""
+    """`function` of each item, as results come in. `timeout` is in seconds for each, None is for ever."""
     waiting = iter(items)
     running: list[_Child[Item]] = []
     exhausted = False
@@ -59,7 +60,8 @@ def run(
                 running.append(_start(function, item, timeout))
             if not running:
                 break
-            remaining = max(0.0, min(child.deadline for child in running) - time.monotonic())
+            first = min(child.deadline for child in running)
+            remaining = None if first == math.inf else max(0.0, first - time.monotonic())
             ready = wait([child.pipe for child in running], remaining)
             for child in list(running):
                 if child.pipe in ready or time.monotonic() >= child.deadline:
@@ -70,12 +72,13 @@ def run(
             _kill(child.process)
 
 
-def _start(function: Callable[[Item], Result], item: Item, timeout: float) -> _Child[Item]:
+def _start(function: Callable[[Item], Result], item: Item, timeout: float | None) -> _Child[Item]:
     receiver, sender = _FORK.Pipe(duplex=False)
     process = _FORK.Process(target=_child, args=(function, item, sender), daemon=True)
     process.start()
     sender.close()
-    return _Child(item, process, receiver, time.monotonic() + timeout)
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    return _Child(item, process, receiver, deadline)
 
 
 def _child(function: Callable[[Item], Result], item: Item, sender: Connection) -> None:
@@ -92,7 +95,7 @@ def _child(function: Callable[[Item], Result], item: Item, sender: Connection) -
     os._exit(0)  # what the item left behind is not worth the time to tidy up
 
 
-def _finish(child: _Child[Item], ready: bool, timeout: float) -> Any:
+def _finish(child: _Child[Item], ready: bool, timeout: float | None) -> Any:
     try:
         if not ready:
             return Failure(f"took more than {timeout:.0f} s")

@@ -17,6 +17,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from fsir.dialects.ebpf import functions
 from fsir.driver.arguments import make_parser
 from fsir.driver.cli import main
 from fsir.driver.inputs import load_module
@@ -96,10 +97,16 @@ def test_names_and_definitions_stay(path: Path, pipeline: str, tmp_path: Path) -
     assert ".BTF" in sections(after)
 
 
+def placeable() -> list[Path]:
+    """The examples with one program, an XDP program; of several, `decompose` wants to be told which."""
+    types = {path: [f.type_name for f in functions(load_module(str(path))) if f.type_name] for path in EXAMPLES}
+    return [path for path in EXAMPLES if types[path] == ["xdp"]]
+
+
 @pytest.mark.parametrize("pipeline", [SPLIT, THREE])
 def test_bundles_keep_to_the_published_schema(pipeline: str, tmp_path: Path) -> None:
     schema = json.loads((ROOT / "fsir" / "bundle" / "manifest.schema.json").read_text())
-    for path in EXAMPLES:
+    for path in placeable():
         bundle = tmp_path / path.stem
         assert main([str(path), "-p", pipeline, "-t", "bundle", "-o", str(bundle), "--quiet"]) == 0
         manifest = json.loads((bundle / "manifest.json").read_text())
