@@ -179,6 +179,7 @@ def _argument(param: Parameter, value: SSAValue | None, e: Emitter) -> str:
 def _call_kfunc(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
     name = op.symbol_prop("callee") if "callee" in op.properties else f"#{op.int_prop('imm')}"
     args = e.call_operands(list(op.operands), 5)
+    e.line(f"calls[{name!r}] += 1")
     e.save_state()
     e.set(op.results[0], f"{e.need('kfunc', name)}(machine, {', '.join(args)})")
     e.restore_state()

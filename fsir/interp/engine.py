@@ -79,8 +79,8 @@ class SelectionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run left. `instructions` counts eBPF instructions, `helpers` calls by the kernel's name;
-    `parts` gives the instructions of each part that saw the packet, in order, for a placed module."""
+    """What a run left. `instructions` counts eBPF instructions, `helpers` calls of helpers and kernel functions by
+    name; `parts` gives the instructions of each part that saw the packet, in order, for a placed module."""
 
     verdict: int
     data: bytes
@@ -222,7 +222,7 @@ class InterpProgram:
             buffer.metadata,
             machine.redirect,
             sum(count for _, count in parts) if parts else link.state[0],
-            {HELPERS[number].name: count for number, count in machine.helper_calls.items() if number in HELPERS},
+            {_called(which): count for which, count in machine.helper_calls.items()},
             parts,
         )
 
@@ -298,6 +298,13 @@ def version_code(version: tuple[int, int, int]) -> int:
     """KERNEL_VERSION(a, b, c)."""
     major, minor, patch = version
     return (major << 16) + (minor << 8) + min(patch, 255)
+
+
+def _called(which: int | str) -> str:
+    """The name of a helper or kernel function, without `bpf_`."""
+    if isinstance(which, str):
+        return which.removeprefix("bpf_")
+    return HELPERS[which].name if which in HELPERS else str(which)
 
 
 def _frozen(machine: Machine, seed: int) -> Frozen | None:

@@ -83,7 +83,8 @@ class Machine:
         self.log: list[str] = []
         self.clones: list[tuple[int, int, bytes]] = []
         """(ifindex, flags, packet) of each bpf_clone_redirect."""
-        self.helper_calls: Counter[int] = Counter()
+        self.helper_calls: Counter[int | str] = Counter()
+        """By number; those of kernel functions by name."""
         self.redirect: Redirect | None = None
         self.held_lock: int | None = None
         self.timers: dict[int, Timer] = {}

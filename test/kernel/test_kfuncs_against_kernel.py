@@ -201,3 +201,16 @@ def test_looking_up_connections(compile_c: Callable[..., bytes]) -> None:
         rest = bytes(rng.choice((0, 0, 0, 0, 0, 0, 1)) for _ in range(6))
         packets.append(bytes(14) + namespace + bytes(4) + bytes([protocol, 0]) + rest + rng.randbytes(40))
     agree(compile_c(CONNECTIONS), packets)
+
+
+def test_calls_of_kernel_functions_are_counted(compile_c: Callable[..., bytes]) -> None:
+    with InterpProgram(import_object(compile_c(LOOPS), "t.o")) as program:
+        outcome = program.run(bytes(14) + bytes(4) + b"\5\0\0\0" + bytes(8))
+    assert outcome.helpers == {
+        "xdp_load_bytes": 1,
+        "iter_num_new": 1,
+        "iter_num_next": 6,
+        "iter_num_destroy": 1,
+        "rcu_read_lock": 1,
+        "rcu_read_unlock": 1,
+    }
