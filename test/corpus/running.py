@@ -167,14 +167,14 @@ def run_in_kernel(
             try:
                 verdict, data, meta = program.run(packet, clock_ns=clock(index))
             except KernelError as refused:
-                if hook == "xdp" or refused.errno != errno.EINVAL or not _is_cut_short(packet):
+                if hook == "xdp" or refused.errno != errno.EINVAL or not is_cut_short(packet):
                     raise
                 continue
             results.append(PacketResult(index, verdict, data, meta, hook))
         return Trace(results, program.dump_maps(), perf)
 
 
-def _is_cut_short(packet: bytes) -> bool:
+def is_cut_short(packet: bytes) -> bool:
     """Whether a frame is too short for the header that its type promises; no socket buffer is made of such a frame."""
     return len(packet) < 14 + {b"\x08\0": 20, b"\x86\xdd": 40}.get(packet[12:14], 1)
 
