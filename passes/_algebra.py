@@ -277,6 +277,21 @@ def _keeps_low(op: Operation, width: int, new: New) -> bool:
     return not value & mask(width)
 
 
+def _of_truth_values(op: Operation, new: New) -> Outcome:
+    """`and`, `or` and `xor` of numbers that are truth values are the number of one truth value."""
+    sides: list[SSAValue] = []
+    for value in op.operands:
+        ext, known = value.owner, new.known(value)
+        if isinstance(ext, arith.ExtUIOp) and ext.input.type == i1:
+            sides.append(ext.input)
+        elif known in (0, 1):
+            sides.append(new.constant(known, i1))
+        else:
+            return None
+    both = new.add(type(op).create(operands=sides, result_types=[i1]))
+    return new.add(extend(both, type_of(op.results[0])))
+
+
 def _select(op: Operation, new: New) -> Outcome:
     assert isinstance(op, arith.SelectOp)
     if op.lhs is op.rhs:
@@ -297,9 +312,12 @@ RULES: dict[type[Operation], tuple[Rule, ...]] = {
     arith.MuliOp: (_constant_right, _neutral(1), _power_of_two(arith.ShLIOp, lambda c: c.bit_length() - 1)),
     arith.DivUIOp: (_neutral(1), _power_of_two(arith.ShRUIOp, lambda c: c.bit_length() - 1)),
     arith.RemUIOp: (_power_of_two(arith.AndIOp, lambda c: c - 1),),
-    arith.AndIOp: (_constant_right, _neutral(-1), _same, _nested(lambda c, d: c & d), _superfluous_mask),
-    arith.OrIOp: (*_ASSOCIATIVE, _same, _nested(lambda c, d: c | d)),
-    arith.XOrIOp: (*_ASSOCIATIVE, _cancels, _nested(lambda c, d: c ^ d)),
+    arith.AndIOp: (
+        *(_constant_right, _neutral(-1), _same, _nested(lambda c, d: c & d)),
+        *(_superfluous_mask, _of_truth_values),
+    ),
+    arith.OrIOp: (*_ASSOCIATIVE, _same, _nested(lambda c, d: c | d), _of_truth_values),
+    arith.XOrIOp: (*_ASSOCIATIVE, _cancels, _nested(lambda c, d: c ^ d), _of_truth_values),
     arith.ShLIOp: (_neutral(0), _shifted_back_up, _nested_shift),
     arith.ShRUIOp: (_neutral(0), _shifted_out_and_back, _nested_shift),
     arith.ShRSIOp: (_neutral(0), _shifted_out_and_back, _nested_shift),

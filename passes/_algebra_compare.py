@@ -182,6 +182,7 @@ def _of_boolean(op: arith.CmpiOp, value: SSAValue, new: New) -> Outcome:
         source = value.owner
         if isinstance(source, arith.CmpiOp):
             return new.add(compare(NEGATED[predicate_of(source)], source.lhs, source.rhs))
+        return new.add(arith.XOrIOp.create(operands=[value, new.constant(1, i1)], result_types=[i1]))
     return None
 
 

@@ -18,13 +18,18 @@ class OptimizePass(PipelinePass):
     passes: ClassVar[tuple[str, ...]] = (
         "fold-constants",
         "simplify-cfg",
+        "if-conversion",
         "value-numbering",
         "forward-loads",
+        "eliminate-dead-stores",
         "eliminate-dead-code",
         "merge-accesses",
         "fold-constants",
         "value-numbering",
         "eliminate-dead-code",
+        "simplify-cfg",
+        "split-ends",
+        "merge-blocks",
         "simplify-cfg",
         "name-fields",
     )

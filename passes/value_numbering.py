@@ -27,10 +27,11 @@ class ValueNumberingPass(ModulePass):
     """Use the first of several equal computations, and decide conditions that an earlier branch has decided.
 
     Works over the dominator tree. Loads are equal when nothing between them, on any path, may write what they read;
-    `packet.data` and its like when nothing between them may resize the packet. A condition is decided when the same,
-    its opposite, or a stronger one (a guard of more bytes of the same address, a narrower range) was branched on.
+    `packet.data` and its like when nothing between them may resize the packet; lookups of a key when nothing may change
+    the map's entries in between, and looking up leaves no trace, as it does in an LRU. A condition is decided when the
+    same, its opposite, or a stronger one (a guard of more bytes of the same address, a narrower range) was branched on.
 
-    What the verifier needs stays apart: lookups are never merged, comparisons are not kept in registers, and arithmetic
+    What the verifier needs stays apart: comparisons are not kept in registers, and arithmetic
     on which an address depends is not replaced by a result from before a comparison that may bound it.
     """
 
@@ -52,6 +53,8 @@ _LOADS = (
     packet.LoadOp,
     map.LoadOp,
     ebpf.LdxOp,
+    map.LookupOp,
+    map.LookupAtOp,
 )
 _CONDITIONS = (arith.CmpiOp, packet.GuardOp, map.HitOp)
 _COMMUTATIVE = frozenset(

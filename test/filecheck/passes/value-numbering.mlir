@@ -1,6 +1,7 @@
 // RUN: fs-opt %s -p value-numbering,eliminate-dead-code | filecheck %s
 
 map.decl @flows "hash" key 4 value 8 entries 16 flags 0
+map.decl @recent "lru_hash" key 4 value 8 entries 16 flags 0
 
 // Equal computations and loads are one, also across blocks; the second guard asks for less than the first.
 // CHECK-LABEL: ebpf.func @redundant
@@ -104,18 +105,20 @@ ebpf.func @decided section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %ten : i64
 }
 
-// Two lookups of a key are two lookups, and what they found is two values to test.
+// A key is looked up once, and what was found is known to be there, ...
 // CHECK-LABEL: ebpf.func @lookups
-// CHECK-COUNT-2:   map.lookup
-// CHECK:           packet.verdict
+// CHECK-COUNT-1:   map.lookup
+// CHECK-NOT:       map.lookup
+// CHECK:           packet.verdict %count
 ebpf.func @lookups section "xdp" attributes {prog_type = "xdp"} {
 ^bb0(%ctx: !packet.ctx):
   %key = arith.constant 5 : i32
   %zero = arith.constant 0 : i64
   %one = map.lookup @flows(%key) : i32 -> !map.value<@flows>
   %hit = map.hit %one : !map.value<@flows> -> i1
-  cf.cond_br %hit, ^bb2(%zero : i64), ^bb1
+  cf.cond_br %hit, ^bb1, ^bb2(%zero : i64)
 ^bb1:
+  map.store %one[0], %zero : !map.value<@flows>, i64
   %other = map.lookup @flows(%key) : i32 -> !map.value<@flows>
   %hit_1 = map.hit %other : !map.value<@flows> -> i1
   cf.cond_br %hit_1, ^bb3, ^bb2(%zero : i64)
@@ -123,6 +126,38 @@ ebpf.func @lookups section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %x : i64
 ^bb3:
   %count = map.load %other[0] : !map.value<@flows> -> i64
+  packet.verdict %count : i64
+}
+
+// ... but not across a change of the map, nor in a map where looking up makes an entry younger.
+// CHECK-LABEL: ebpf.func @changed
+// CHECK-COUNT-2:   map.lookup @flows
+// CHECK-COUNT-2:   map.lookup @recent
+// CHECK:           packet.verdict
+ebpf.func @changed section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %key = arith.constant 5 : i32
+  %zero = arith.constant 0 : i64
+  %one = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %hit = map.hit %one : !map.value<@flows> -> i1
+  cf.cond_br %hit, ^bb1, ^bb2
+^bb1:
+  %r0 = map.delete @flows(%key) : i32 -> i64
+  %other = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %hit_1 = map.hit %other : !map.value<@flows> -> i1
+  cf.cond_br %hit_1, ^bb3, ^bb2
+^bb2:
+  packet.verdict %zero : i64
+^bb3:
+  %young = map.lookup @recent(%key) : i32 -> !map.value<@recent>
+  %hit_2 = map.hit %young : !map.value<@recent> -> i1
+  cf.cond_br %hit_2, ^bb4, ^bb2
+^bb4:
+  %younger = map.lookup @recent(%key) : i32 -> !map.value<@recent>
+  %hit_3 = map.hit %younger : !map.value<@recent> -> i1
+  cf.cond_br %hit_3, ^bb5, ^bb2
+^bb5:
+  %count = map.load %younger[0] : !map.value<@recent> -> i64
   packet.verdict %count : i64
 }
 

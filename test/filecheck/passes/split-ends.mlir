@@ -1,0 +1,78 @@
+// RUN: fs-opt %s -p split-ends | filecheck %s
+
+// What two branches return is made where it is returned; what only one returns, and what is not known, stays.
+// CHECK-LABEL: ebpf.func @branches
+// CHECK:           cf.cond_br %{{.*}}, ^[[OWN:bb[0-9]+]], ^bb1
+// CHECK:           cf.cond_br %{{.*}}, ^[[OWN]], ^bb2
+// CHECK:           cf.cond_br %{{.*}}, ^[[COMMON:bb[0-9]+]](%one : i64), ^bb3
+// CHECK:           cf.cond_br %{{.*}}, ^[[COMMON]](%word : i64), ^bb4
+// CHECK:         ^bb4:
+// CHECK-NEXT:      packet.verdict %last : i64
+// CHECK-NEXT:    ^[[COMMON]](%r: i64):
+// CHECK-NEXT:      packet.verdict %r : i64
+// CHECK-NEXT:    ^[[OWN]]:
+// CHECK-NEXT:      %[[TWO:.*]] = arith.constant 2 : i64
+// CHECK-NEXT:      packet.verdict %[[TWO]] : i64
+ebpf.func @branches section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %one = arith.constant 1 : i64
+  %two = arith.constant 2 : i64
+  %last = arith.constant 3 : i64
+  %a = arith.cmpi ult, %word, %one : i64
+  %b = arith.cmpi ugt, %word, %two : i64
+  %c = arith.cmpi eq, %word, %two : i64
+  %d = arith.cmpi eq, %word, %last : i64
+  cf.cond_br %a, ^bb5(%two : i64), ^bb1
+^bb1:
+  cf.cond_br %b, ^bb5(%two : i64), ^bb2
+^bb2:
+  cf.cond_br %c, ^bb5(%one : i64), ^bb3
+^bb3:
+  cf.cond_br %d, ^bb5(%word : i64), ^bb4
+^bb4:
+  packet.verdict %last : i64
+^bb5(%r: i64):
+  packet.verdict %r : i64
+}
+
+// Where only jumps lead to the end, each ends by itself.
+// CHECK-LABEL: ebpf.func @jumps
+// CHECK:         ^bb1:
+// CHECK-NEXT:      packet.verdict %word : i64
+// CHECK-NEXT:    ^bb2:
+// CHECK-NEXT:      packet.verdict %two : i64
+ebpf.func @jumps section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %two = arith.constant 2 : i64
+  %a = arith.cmpi ult, %word, %two : i64
+  cf.cond_br %a, ^bb1, ^bb2
+^bb1:
+  cf.br ^bb3(%word : i64)
+^bb2:
+  cf.br ^bb3(%two : i64)
+^bb3(%r: i64):
+  packet.verdict %r : i64
+}
+
+// An end that does more than return its argument is left alone.
+// CHECK-LABEL: ebpf.func @more
+// CHECK:           cf.cond_br %a, ^bb2(%two : i64), ^bb1
+// CHECK:           cf.cond_br %b, ^bb2(%two : i64), ^bb2(%word : i64)
+ebpf.func @more section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %two = arith.constant 2 : i64
+  %a = arith.cmpi ult, %word, %two : i64
+  %b = arith.cmpi ugt, %word, %two : i64
+  cf.cond_br %a, ^bb2(%two : i64), ^bb1
+^bb1:
+  cf.cond_br %b, ^bb2(%two : i64), ^bb2(%word : i64)
+^bb2(%r: i64):
+  %time = ebpf.call 5() -> i64
+  packet.verdict %r : i64
+}
