@@ -15,6 +15,7 @@ from fsir.dialects.ebpf.base import int_attr
 from fsir.dialects.ebpf.insn import insn
 from fsir.dialects.map import DeclOp
 from fsir.dialects.object import SectionOp
+from fsir.driver.diagnostics import fail
 from fsir.interp.environment import (
     CLOCK_OF,
     CLOCKS,
@@ -82,8 +83,11 @@ def _name(call: CallOp) -> str:
 def _declare(module: ModuleOp) -> None:
     """The global data: a section behind the others, and its map behind the others."""
     block = module.body.block
-    if any(isinstance(op, DeclOp) and op.sym_name.data == FROZEN for op in block.ops):
-        return
+    for op in block.ops:
+        if isinstance(op, DeclOp) and op.sym_name.data == FROZEN:
+            if op.value_size.data != FROZEN_SIZE:
+                fail(op, f"the program has a section '{FROZEN}' of its own; give it another name")
+            return
     sizes = {"key_size": 4, "value_size": FROZEN_SIZE, "max_entries": 1, "flags": BPF_F_MMAPABLE}
     names = {"sym_name": StringAttr(FROZEN), "type": StringAttr("array"), "section": StringAttr(FROZEN)}
     numbers: dict[str, Attribute] = {name: int_attr(value) for name, value in sizes.items()}

@@ -25,7 +25,7 @@ from fsir.interp.core_relocations import has_relocations, relocated
 from fsir.interp.emit_base import UnsupportedOp
 from fsir.interp.emit_scalar import UndefinedResult
 from fsir.interp.engine_maps import ModuleData, create_maps
-from fsir.interp.environment import FROZEN, Frozen
+from fsir.interp.environment import FROZEN, FROZEN_SIZE, Frozen
 from fsir.interp.helpers import HELPERS
 from fsir.interp.kernel_types import KernelTypes
 from fsir.interp.machine import HelperError, Machine, Redirect
@@ -310,7 +310,7 @@ def _called(which: int | str) -> str:
 def _frozen(machine: Machine, seed: int) -> Frozen | None:
     """The clocks of a program that `freeze-environment` changed."""
     found = machine.maps.get(FROZEN)
-    if not isinstance(found, ArrayMap):
+    if not isinstance(found, ArrayMap) or found.value_size != FROZEN_SIZE:
         return None
     region = machine.memory.region_at(found.values_addr)
     assert region is not None

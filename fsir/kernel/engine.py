@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, Self
 
-from fsir.interp.environment import FROZEN, Frozen
+from fsir.interp.environment import FROZEN, FROZEN_SIZE, Frozen
 from fsir.kernel import availability, contents, syscalls
 from fsir.kernel.contents import Contents, Shape, World
 from fsir.kernel.errors import KernelError
@@ -142,7 +142,7 @@ class KernelProgram:
         for m in self._object.maps:
             if not m.internal:
                 m.unpin()
-            elif m.name == FROZEN:
+            elif m.name == FROZEN and m.value_size == FROZEN_SIZE:
                 m.make_mappable()
             if m.max_entries == 0 and m.type in SIZED:
                 raise KernelError(f"map {m.name} has no size (max_entries is 0); give one")
@@ -166,7 +166,8 @@ class KernelProgram:
                 self._readers.append(PerfReader(m.fd, self._world.events.setdefault(m.name, [])))
 
     def _map_clocks(self, seed: int) -> None:
-        if (found := self.maps.get(FROZEN)) is not None:
+        found = self.maps.get(FROZEN)
+        if found is not None and found.value_size == FROZEN_SIZE:
             memory = mmap.mmap(found.fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
             self._frozen = Frozen(memoryview(memory), seed)
 
