@@ -82,12 +82,13 @@ def _check(module: ModuleOp, options: Options) -> None:
         fail(module, f"on-failure={options.on_failure}: there are aborted, drop, pass")
 
 
+def is_placed(func: FuncOp) -> bool:
+    """Whether `decompose` places a function: XDP programs, but those that the kernel runs for redirected packets."""
+    return func.type_name == "xdp" and not _INNER.match(func.section.data)
+
+
 def _programs(module: ModuleOp, options: Options, targets: list[Target]) -> list[FuncOp]:
-    found = [
-        op
-        for op in module.body.block.ops
-        if isinstance(op, FuncOp) and op.type_name == "xdp" and not _INNER.match(op.section.data)
-    ]
+    found = [op for op in module.body.block.ops if isinstance(op, FuncOp) and is_placed(op)]
     if not found:
         fail(module, "there is no XDP program to place (others, and those of device and CPU maps, stay in the kernel)")
     names = ", ".join(func.symbol for func in found)
@@ -184,4 +185,4 @@ def _decide(chooser: Chooser, programs: list[Program]) -> tuple[Decision, list[l
                     program.uncuttable.add((error.piece, error.target))
 
 
-__all__ = ["Options", "place"]
+__all__ = ["Options", "is_placed", "place"]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from corpus import identity, interpretation, loaders, loading, raised
+from corpus import identity, interpretation, loaders, loading, raised, split
 from corpus.collection import CACHE, Item, collect, items, with_twins
 from corpus.findings import FAIL, Finding, Findings
 from corpus.pipelines import PipelineCheck
@@ -125,6 +125,7 @@ CHECKS: dict[str, Check] = {
     "loaders": loaders.check,
     "interp": interpretation.check,
     "raised": raised.check,
+    "split": split.check,
 }
 
 WITH_TWINS = ("identity",)

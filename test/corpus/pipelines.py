@@ -141,12 +141,12 @@ class PipelineCheck:
             found = run_in_kernel(elf, target, type_, original, maps, frames)
         except KernelError as refused:
             return "the kernel cannot run the result", why_refused(refused)
-        difference = _difference(expected, found, original, frames)
+        difference = difference_of(expected, found, original, frames)
         if difference is None:
             result.count("packets in the kernel", len(frames))
             return None
         again = run_in_kernel(item.data, target, type_, original, maps, frames)
-        if _difference(expected, again, original, frames):
+        if difference_of(expected, again, original, frames):
             result.add(NOTE, subject, "the original differs from itself: depends on time or chance")
             return _NOTHING
         return f"kernel: {difference[0]}", difference[1]
@@ -174,7 +174,7 @@ class PipelineCheck:
             found = run_interpreted(module, target, type_, maps, frames, map_sizes=sizes(original), poison=True)
         except (ExecutionError, MapError, SelectionError) as error:
             return f"interpreter on the result: {error}"[:200], ""
-        if difference := _difference(expected, found, original, frames):
+        if difference := difference_of(expected, found, original, frames):
             return f"interpreter: {difference[0]}", difference[1]
         result.count("packets in the interpreter", len(frames))
         if all(func.is_allocated() for func in functions(module)):
@@ -186,7 +186,7 @@ _NOTHING = ("", "")
 """Neither equal nor different: it cannot be run."""
 
 
-def _difference(expected: Trace, found: Trace, module: ModuleOp, frames: list[bytes]) -> tuple[str, str] | None:
+def difference_of(expected: Trace, found: Trace, module: ModuleOp, frames: list[bytes]) -> tuple[str, str] | None:
     known = expected.maps.keys()
     added = found.maps.keys() - known
     difference = compare(
