@@ -1,7 +1,7 @@
 """Check `split`: an XDP program cut between kernel and user space does what it did.
 
-Each program is placed by the decision of `decompose`, and with a cut forced at several of its blocks (`cut-at`). The parts
-run in the interpreter, and for some cuts the artifacts of the bundle do, too, against the original: 0 differences.
+Each program is placed by the decision of `decompose`, and with a cut forced at several of its blocks (`cut-at`). The
+parts run in the interpreter, and for some cuts the artifacts of the bundle do, too, against the original: 0 differences.
 """
 
 from __future__ import annotations
