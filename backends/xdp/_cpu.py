@@ -25,6 +25,22 @@ def cpu_version(module: ModuleOp) -> int:
     return max(found, default=DEFAULT)
 
 
+def has_immediate_stores(module: ModuleOp) -> bool:
+    """Whether the module's original code stores immediates. Compilers do so from version 4 on only, and so for kernels
+    that take it also for fields of the context (6.3)."""
+    for func in functions(module):
+        if func.original is not None:
+            data = Code.from_attribute(func.original).data
+            at = 0
+            while at < len(data):
+                insn = isa.decode(data, at)
+                row = isa.row_of(insn) if insn is not None else None
+                if row is not None and row.form is isa.Form.ST:
+                    return True
+                at += isa.INSN_SIZE * (row.slots if row is not None else 1)
+    return False
+
+
 def _of_insn(data: bytes, at: int) -> int:
     insn = isa.decode(data, at)
     row = isa.row_of(insn) if insn is not None else None

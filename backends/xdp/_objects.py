@@ -55,20 +55,20 @@ class Objects:
         size = sum(width_of(piece.type) for piece in pieces) // 8
         alloca = AllocaOp.create(properties={"size": int_attr(size)}, result_types=[FramePointerType()])
         address = self.first(places, build).add(alloca).results[0]
-        at, run, run_bytes = 0, 0, bytearray()
-        for piece, place in zip(pieces, places, strict=True):
+        known: list[int | None] = []
+        for piece in pieces:
             length = width_of(piece.type) // 8
             number = constant_of(piece)
-            if number is not None:
-                if not run_bytes:
-                    run = at
-                run_bytes += (number & (1 << 8 * length) - 1).to_bytes(length, "little")
-            else:
-                _write_bytes(build, address, run, run_bytes)
-                run_bytes = bytearray()
+            known += [None] * length if number is None else (number & (1 << 8 * length) - 1).to_bytes(length, "little")
+        apart, over = _stores(known), _stores(known, across=True)
+        early = len(over) < len(apart)
+        _write_bytes(self.first(places, build) if early else build, address, over if early else apart)
+        at = 0
+        for piece, place in zip(pieces, places, strict=True):
+            length = width_of(piece.type) // 8
+            if constant_of(piece) is None:
                 _write_value(place, address, at, length, _root(piece))
             at += length
-        _write_bytes(build, address, run, run_bytes)
         return address
 
     # --- where to write ----------------------------------------------------------------------------------------------
@@ -147,17 +147,31 @@ def _content(piece: SSAValue) -> tuple[object, object]:
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 
-def _write_bytes(build: Builder, address: SSAValue, at: int, data: bytearray) -> None:
-    """Store constant bytes with as few aligned stores as there can be."""
-    done = 0
-    while done < len(data):
-        size = _aligned(at + done, len(data) - done)
-        number = signed(int.from_bytes(data[done : done + size], "little"), 8 * size)
-        while not fits(number):
+def _stores(known: Sequence[int | None], across: bool = False) -> list[tuple[int, int, int]]:
+    """As few aligned stores as there can be for the bytes that are known, as (offset, size, number). They leave the
+    others alone, or (`across`) put anything there, which has to be written afterwards."""
+    stores: list[tuple[int, int, int]] = []
+    at = 0
+    while at < len(known):
+        if known[at] is None and not (across and any(byte is not None for byte in known[at : at + _aligned(at, 8)])):
+            at += 1
+            continue
+        size = _aligned(at, len(known) - at)
+        while True:
+            part = known[at : at + size]
+            number = signed(int.from_bytes(bytes(byte or 0 for byte in part), "little"), 8 * size)
+            if fits(number) and (across or None not in part):
+                break
             size //= 2
-            number = signed(int.from_bytes(data[done : done + size], "little"), 8 * size)
-        build.effect(f"st{8 * size}", [address], off=at + done, imm=number)
-        done += size
+        if any(byte is not None for byte in part):
+            stores.append((at, size, number))
+        at += size
+    return stores
+
+
+def _write_bytes(build: Builder, address: SSAValue, stores: Sequence[tuple[int, int, int]]) -> None:
+    for at, size, number in stores:
+        build.effect(f"st{8 * size}", [address], off=at, imm=number)
 
 
 def _write_value(build: Builder, address: SSAValue, at: int, length: int, value: SSAValue) -> None:

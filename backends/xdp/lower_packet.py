@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from xdsl.context import Context
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, i1, i8, i64
@@ -11,6 +13,7 @@ from xdsl.passes import ModulePass
 from fsir.analysis.dominance import DominatorTree
 from fsir.backends.xdp._bases import rebase
 from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions, width_of
+from fsir.backends.xdp._cpu import has_immediate_stores
 from fsir.dialects import packet
 from fsir.dialects.ebpf import AluRROp, CastOp, FuncOp, functions
 from fsir.driver.diagnostics import fail
@@ -41,17 +44,18 @@ class LowerPacket(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Lower all functions that are not machine code."""
-        each_function(virtual_functions(op), lambda func: _lower(func, _fields_of(func, op)))
+        rules = _RULES if has_immediate_stores(op) else _RULES | {packet.CtxStoreOp: _context_store_register}
+        each_function(virtual_functions(op), lambda func: _lower(func, _fields_of(func, op), rules))
 
 
-def _lower(func: FuncOp, fields: dict[type[Operation], int]) -> None:
+def _lower(func: FuncOp, fields: dict[type[Operation], int], rules: Rules) -> None:
     rebase(func)
     _Guards(func).lower()
     for block in func.body.blocks:
         for op in list(block.ops):
             if isinstance(op, packet.DataOp | packet.EndOp | packet.MetaOp):
                 _take_address(Builder(op), func, fields)
-    apply_rules(func, _RULES)
+    apply_rules(func, rules)
 
 
 def _fields_of(func: FuncOp, module: ModuleOp) -> dict[type[Operation], int]:
@@ -152,7 +156,14 @@ def _context_load(build: Builder, func: FuncOp) -> None:
 def _context_store(build: Builder, func: FuncOp) -> None:
     op = build.op
     assert isinstance(op, packet.CtxStoreOp)
-    # Older kernels take no immediate stores into the context.
+    build.store(op.ctx, op.off.data, op.value)
+    build.finish()
+
+
+def _context_store_register(build: Builder, func: FuncOp) -> None:
+    """For kernels that take no immediates for the context."""
+    op = build.op
+    assert isinstance(op, packet.CtxStoreOp)
     build.effect(f"stx{width_of(op.value.type)}", [op.ctx, op.value], off=op.off.data)
     build.finish()
 
@@ -197,7 +208,7 @@ def _verdict(build: Builder, func: FuncOp) -> None:
     build.finish()
 
 
-_RULES: Rules = {
+_RULES: dict[type[Operation], Callable[[Builder, FuncOp], None]] = {
     packet.CtxLoadOp: _context_load,
     packet.CtxStoreOp: _context_store,
     packet.OffsetOp: _offset,

@@ -33,57 +33,98 @@ def template_key(code: MachineCode, template: int) -> object:
 
 
 @dataclass(slots=True)
+class _Copy:
+    """A copy of a constant: number `index` of parallel copies in a block."""
+
+    block: CodeBlock
+    copies: Copies
+    index: int
+
+    @property
+    def destination(self) -> int:
+        return self.copies.pairs[self.index][0]
+
+    def take(self, source: int) -> None:
+        """Copy from another node, or a template."""
+        self.copies.pairs[self.index] = (self.destination, source)
+
+
+@dataclass(slots=True)
 class _Uses:
-    """Where a constant is made and used: blocks and indices of steps; copies with the number of the pair."""
+    """Where a constant is made and used: blocks and indices of steps; copies."""
 
     made: tuple[CodeBlock, int] | None = None
-    copied: list[tuple[Copies, int]] = field(default_factory=list)
+    copied: list[_Copy] = field(default_factory=list)
     read: list[tuple[CodeBlock, int]] = field(default_factory=list)
 
 
 def localise(code: MachineCode) -> None:
-    """Make constants where they are used, if that takes no more instructions: those with a single use, cheap ones for
-    the machine's registers (arguments of calls, results), and for block arguments that get them from one edge each."""
-    before: dict[int, list[tuple[int, Step]]] = {}
+    """Make constants where they are used, if that takes no more instructions: those with a single use; cheap ones for
+    machine registers (arguments of calls, results), and apart for each block argument that gets them."""
+    before: list[tuple[CodeBlock, Step, Copies]] = []
     for node, found in _find_uses(code).items():
         if found.made is None:
             continue
         template = code.template[node]
+        maker = code.makers[template]
         if template_cost(code, template) <= 1:
-            found.copied = [use for use in found.copied if not _make_for(use, template, to_machine=True)]
+            before += [(block, step, Copies(pairs, maker)) for block, step, pairs in _separate(code, found, node)]
+        if len(found.copied) == 1 and not found.read:
+            found.copied.pop().take(template)
         if not found.copied and not found.read:
             _unmake(found, node)
-        elif found.copied and not found.read and (len(found.copied) == 1 or _is_spread(code, found, template)):
-            for use in found.copied:
-                _make_for(use, template)
-            _unmake(found, node)
-        elif found.copied or len(found.read) != 1:
-            continue
-        elif _should_sink(found):
+        elif not found.copied and len(found.read) == 1 and _should_sink(found):
             block, at = found.read[0]
             _unmake(found, node)
-            before.setdefault(block.index, []).append((at, Copies([(node, template)], code.makers[template])))
-    for index, inserted in before.items():
-        steps = code.blocks[index].steps
-        for at, made in sorted(inserted, key=lambda item: item[0], reverse=True):
-            step = steps[at]
-            steps.insert(at - 1 if isinstance(step, Insn) and step.tied else at, made)
+            before.append((block, block.steps[at], Copies([(node, template)], maker)))
+    for block, step, made in before:
+        at = next(at for at, other in enumerate(block.steps) if other is step)
+        block.steps.insert(at - 1 if isinstance(step, Insn) and step.tied else at, made)
 
 
-def _make_for(use: tuple[Copies, int], template: int, to_machine: bool = False) -> bool:
-    """Make the constant in the place of a copy of it; with `to_machine` only if that goes to a machine register."""
-    copies, index = use
-    node = copies.pairs[index][0]
-    if to_machine and node >= FIRST:
-        return False
-    copies.pairs[index] = (node, template)
-    return True
+def _separate(code: MachineCode, found: _Uses, node: int) -> list[tuple[CodeBlock, Step, list[tuple[int, int]]]]:
+    """Make a cheap constant in the place of each copy to a machine register; and where several other nodes get it by
+    copies, in the place of the only copy to a node, or once before all of them by a node of its own. Gives the blocks
+    and steps in front of which to make such nodes."""
+    template = code.template[node]
+    groups: dict[int, list[_Copy]] = {}
+    for copy in found.copied:
+        if copy.destination < FIRST:
+            copy.take(template)
+        else:
+            groups.setdefault(copy.destination, []).append(copy)
+    found.copied = [copy for copies in groups.values() for copy in copies]
+    made: list[tuple[CodeBlock, Step, list[tuple[int, int]]]] = []
+    if len(groups) + bool(found.read) < 2:
+        return made
+    for destination, copies in groups.items():
+        source = template
+        if len(copies) > 1:
+            place = _before_all(code, copies)
+            assert found.made is not None
+            if place[0].weight > found.made[0].weight:
+                continue
+            source = code.node(code.hint[node], template=template)
+            made.append((*place, [(source, template)]))
+        for copy in copies:
+            copy.take(source)
+        found.copied = [copy for copy in found.copied if copy.destination != destination]
+    return made
 
 
-def _is_spread(code: MachineCode, found: _Uses, template: int) -> bool:
-    """Whether a cheap constant goes to different nodes, each of which gets it once."""
-    nodes = [copies.pairs[index][0] for copies, index in found.copied]
-    return template_cost(code, template) <= 1 and len(set(nodes)) == len(nodes)
+def _before_all(code: MachineCode, copies: list[_Copy]) -> tuple[CodeBlock, Step]:
+    """A block and a step in it that come before all of the copies on every path."""
+    index = copies[0].block.index
+    for copy in copies:
+        index = code.common_dominator(index, copy.block.index)
+    block = code.blocks[index]
+    own = [copy.copies for copy in copies if copy.block is block]
+    first = next((step for step in block.steps if any(step is other for other in own)), None)
+    if first is None:
+        first = block.steps[-1]
+        if len(block.steps) > 1 and isinstance(block.steps[-2], Copies):
+            first = block.steps[-2]
+    return block, first
 
 
 def _find_uses(code: MachineCode) -> dict[int, _Uses]:
@@ -99,7 +140,7 @@ def _find_uses(code: MachineCode) -> dict[int, _Uses]:
                 if code.template[node]:
                     uses.setdefault(node, _Uses()).made = (block, at)
                 if code.template[source]:
-                    uses.setdefault(source, _Uses()).copied.append((step, index))
+                    uses.setdefault(source, _Uses()).copied.append(_Copy(block, step, index))
     return uses
 
 

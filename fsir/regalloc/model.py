@@ -107,6 +107,21 @@ class MachineCode:
         self.template.append(template)
         return number
 
+    def dominates(self, a: int, b: int) -> bool:
+        """Whether block `a` dominates block `b`, or is it."""
+        while b != a:
+            above = self.blocks[b].idom
+            if above < 0 or above == b:
+                return False
+            b = above
+        return True
+
+    def common_dominator(self, a: int, b: int) -> int:
+        """The nearest block that dominates both."""
+        while not self.dominates(a, b):
+            a = self.blocks[a].idom
+        return a
+
     def template_node(self, maker: Operation) -> int:
         """A new node for the value that `maker` makes."""
         number = self.node()

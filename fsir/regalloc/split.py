@@ -61,7 +61,7 @@ class Splitter:
         index, at = place
         if code.blocks[index].weight > code.blocks[found.made[0]].weight:
             return False
-        if index in keep_out or any(block in keep_out and self.dominates(index, block) for block in found.entered):
+        if index in keep_out or any(block in keep_out and self.code.dominates(index, block) for block in found.entered):
             return False
         self.insert(found, node, index, at)
         return True
@@ -76,14 +76,14 @@ class Splitter:
         assert found.made is not None
         index = -1
         for block in calls:
-            index = block if index < 0 else self.common(index, block)
+            index = block if index < 0 else self.code.common_dominator(index, block)
         again = True
         while again:  # where the value goes on both behind the cut and past it, the cut has to come before
             again = False
             for block in found.entered:
-                outside = block == index or not self.dominates(index, block)
-                if outside and any(self.dominates(index, p) for p in self.code.blocks[block].preds):
-                    index = self.code.blocks[index].idom if block == index else self.common(index, block)
+                outside = block == index or not self.code.dominates(index, block)
+                if outside and any(self.code.dominates(index, p) for p in self.code.blocks[block].preds):
+                    index = self.code.blocks[index].idom if block == index else self.code.common_dominator(index, block)
                     again = True
         at = calls.get(index)
         if at is None:
@@ -111,21 +111,6 @@ class Splitter:
                     break
         return calls
 
-    def dominates(self, a: int, b: int) -> bool:
-        """Whether block `a` dominates `b`, or is it."""
-        while b != a:
-            above = self.code.blocks[b].idom
-            if above < 0 or above == b:
-                return False
-            b = above
-        return True
-
-    def common(self, a: int, b: int) -> int:
-        """The nearest block that dominates both."""
-        while not self.dominates(a, b):
-            a = self.code.blocks[a].idom
-        return a
-
     # --- the cut -----------------------------------------------------------------------------------------------------
 
     def insert(self, found: _Range, node: int, index: int, at: int) -> None:
@@ -134,7 +119,7 @@ class Splitter:
         self.done |= {node, second}
         self.blocked.add((second, node))
         for block, step_at in found.uses:
-            if (block == index and step_at >= at) or (block != index and self.dominates(index, block)):
+            if (block == index and step_at >= at) or (block != index and self.code.dominates(index, block)):
                 step = code.blocks[block].steps[step_at]
                 if isinstance(step, Copies):
                     step.pairs = [(d, second if s == node else s) for d, s in step.pairs]

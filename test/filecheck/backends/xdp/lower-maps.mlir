@@ -6,9 +6,9 @@ map.decl @ports "devmap" key 4 value 4 entries 16 flags 0
 // A key is written whole, neighbouring constants with one store; where it is there already it serves again.
 // CHECK-LABEL: ebpf.func @key
 // CHECK:         %[[KEY:.*]] = ebpf.alloca 12 -> !ebpf.fp
-// CHECK-NEXT:    ebpf.stx32 %[[KEY]][0], %{{.*}} : !ebpf.fp, i32
 // CHECK-NEXT:    ebpf.st32 %[[KEY]][4], 16842752 : !ebpf.fp
 // CHECK-NEXT:    ebpf.st32 %[[KEY]][8], 5 : !ebpf.fp
+// CHECK-NEXT:    ebpf.stx32 %[[KEY]][0], %{{.*}} : !ebpf.fp, i32
 // CHECK-NEXT:    %[[M:.*]] = ebpf.ld_sym @m -> !map.handle<@m>
 // CHECK-NEXT:    %[[V:.*]] = ebpf.call 1(%[[M]], %[[KEY]]) : !map.handle<@m>, !ebpf.fp -> !map.value<@m>
 // CHECK:         arith.cmpi ne, %{{.*}}, %{{.*}} : i64
@@ -84,4 +84,21 @@ ebpf.func @twice section "xdp" attributes {prog_type = "xdp"} {
   %b = ebpf.cast %w : reg -> i64
   %u = map.update @wide key (%a) value (%b) flags %x : i64, i64, i64 -> i64
   ebpf.exit(%u) : i64
+}
+
+// Where that takes fewer stores, constants are written across what comes between them, and the rest over it.
+// CHECK-LABEL: ebpf.func @across
+// CHECK:         %[[O:.*]] = ebpf.alloca 4 -> !ebpf.fp
+// CHECK-NEXT:    ebpf.st32 %[[O]][0], 117440512 : !ebpf.fp
+// CHECK-NEXT:    ebpf.stx8 %[[O]][0], %{{.*}} : !ebpf.fp, i8
+// CHECK-NOT:     ebpf.st
+// CHECK:         ebpf.call 1(
+map.decl @odd "hash" key 4 value 8 entries 16 flags 0
+ebpf.func @across section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%a : i8):
+  %zero = arith.constant 0 : i16
+  %seven = arith.constant 7 : i8
+  %v = map.lookup @odd(%a, %zero, %seven) : i8, i16, i8 -> !map.value<@odd>
+  %r = arith.constant 1 : i64
+  ebpf.exit(%r) : i64
 }

@@ -30,3 +30,14 @@ ebpf.func @prog section "xdp" attributes {prog_type = "xdp"} {
 ^out(%v : i64):
   packet.verdict %v : i64
 }
+
+// A function without any value is lowered, too.
+
+// CHECK-LABEL: ebpf.func @endless
+// CHECK-NOT: cf.br
+// CHECK: ebpf.ja
+ebpf.func @endless section ".text" {
+  cf.br ^loop
+^loop:
+  cf.br ^loop
+}
