@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
@@ -14,6 +14,8 @@ from fsir.dialects.map import DeclOp
 from fsir.dialects.object import SectionOp
 from fsir.interp.helpers import HELPERS
 from fsir.object.encode import instruction_count
+from fsir.report import kernels
+from fsir.report.needs import Need, of_code, of_map, of_type
 
 _MAP_HELPERS: dict[type[Operation], int] = {
     map.LookupOp: 1,
@@ -28,17 +30,44 @@ _MAP_HELPERS: dict[type[Operation], int] = {
 
 
 def contents_report(module: ModuleOp) -> dict[str, Any]:
-    """The report as JSON-able data: `programs`, `subprograms`, `maps`, `license`, `kernel` (the oldest release that
-    has all helpers used, as text; the lower bound of what is needed)."""
+    """The report as JSON-able data: `programs`, `subprograms`, `maps`, `license`, `kernel` (the oldest release that has
+    all that is used and known, as text), `needs` (what is used, with the release that brought it or null, newest
+    first)."""
     funcs = list(functions(module))
-    called = {number for func in funcs for number in helpers_of(func)}
+    needs = _needs(module, funcs)
+    known = [need.since for need in needs if need.since is not None]
     return {
         "programs": [_function(f) for f in funcs if f.type_name is not None],
         "subprograms": [_function(f) for f in funcs if f.type_name is None],
         "maps": [_map(op) for op in module.body.block.ops if isinstance(op, DeclOp)],
         "license": _license(module),
-        "kernel": "{}.{}".format(*max((HELPERS[n].since for n in called if n in HELPERS), default=(3, 18))),
+        "kernel": _release(max(known, default=kernels.OLDEST)),
+        "needs": [
+            {"kind": n.kind, "name": n.name, "since": None if n.since is None else _release(n.since)} for n in needs
+        ],
     }
+
+
+def _needs(module: ModuleOp, funcs: Sequence[FuncOp]) -> list[Need]:
+    """Everything that the kernel must have, unknown things first, then newest first."""
+    symbols = frozenset(func.symbol for func in funcs)
+    found: set[Need] = set()
+    for func in funcs:
+        found.update(of_type(func.type_name, func.section.data))
+        found.update(of_code(func, helpers_of(func), _size(func), symbols))
+    for op in module.body.block.ops:
+        if isinstance(op, DeclOp):
+            found.update(of_map(op))
+    return sorted(found, key=lambda n: (n.since is not None, *(-part for part in n.since or ()), n.kind, n.name))
+
+
+def _release(release: kernels.Release) -> str:
+    return "{}.{}".format(*release)
+
+
+def _size(func: FuncOp) -> int | None:
+    """Instructions; None where that is only known after lowering."""
+    return instruction_count(func) if func.is_allocated() or func.is_raw() else None
 
 
 def operations(func: FuncOp) -> Iterator[Operation]:
@@ -68,7 +97,7 @@ def _function(func: FuncOp) -> dict[str, Any]:
         "name": func.symbol,
         "section": func.section.data,
         "type": func.type_name,
-        "instructions": instruction_count(func) if func.is_allocated() or func.is_raw() else None,
+        "instructions": _size(func),
         "blocks": sum(1 for _ in func.body.blocks),
         "helpers": {helper_name(n): count for n, count in sorted(helpers_of(func).items())},
         "kfuncs": sorted({op.callee.root_reference.data for op in calls if op.callee is not None}),

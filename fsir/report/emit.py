@@ -64,7 +64,14 @@ def _contents_tables(console: Console, report: dict[str, Any]) -> None:
         kind = f"{m['type']} (global data)" if m["internal"] else m["type"]
         table.add_row(m["name"], kind, *(str(m[key]) for key in ("key", "value", "entries")), hex(m["flags"]))
     console.print(table)
-    console.print(f"\nlicence {report['license'] or '-'}, helpers of kernel {report['kernel']} or newer")
+    table = _table("\nneeds of the kernel", "since", "what")
+    rows: dict[tuple[str | None, str], list[str]] = {}
+    for need in report["needs"]:
+        rows.setdefault((need["since"], need["kind"]), []).append(need["name"])
+    for (since, kind), names in rows.items():
+        table.add_row(since or "?", f"{kind} {', '.join(names)}")
+    console.print(table)
+    console.print(f"\nlicence {report['license'] or '-'}, kernel {report['kernel']} or newer")
 
 
 def _access_tables(console: Console, report: dict[str, Any]) -> None:
