@@ -77,14 +77,16 @@ class FuncOp(IRDLOperation):
                 raise VerifyException(f"argument {arg.index} of {self.symbol} is in r{index}; arguments are r1 to r5")
 
     def is_allocated(self) -> bool:
-        """Whether the function is in allocated-register form (machine code) rather than virtual or raised form."""
+        """Whether the function is in allocated-register form (machine code) rather than virtual or raised form.
+
+        The first value says it; where there is none (a loop of jumps), that all operations are the machine's."""
         for block in self.body.blocks:
             for arg in block.args:
                 return reg_index(arg.type) is not None
             for op in block.ops:
                 for result in op.results:
                     return reg_index(result.type) is not None
-        return True
+        return all(op.name.startswith("ebpf.") for block in self.body.blocks for op in block.ops)
 
     def is_raw(self) -> bool:
         """Whether the function is code that does not decode, which passes leave alone."""

@@ -191,3 +191,16 @@ ebpf.func @down section ".text" attributes {bind = #builtin.int<0>} {
   %zero = arith.constant 0 : i64
   ebpf.exit (%zero) : i64
 }
+
+// A helper whose size is in a register that nothing has set: what it reads is not known, so the store stays.
+
+// CHECK-LABEL: ebpf.func @no_size
+ebpf.func @no_size section "xdp" attributes {prog_type = "xdp"} {
+^entry(%x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  // CHECK: ebpf.stx64 %fp[-8], %x
+  ebpf.stx64 %fp[-8], %x : !ebpf.fp, i64
+  %format = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %r = ebpf.call 6(%format) : !ebpf.fp -> i64
+  ebpf.exit (%r) : i64
+}
