@@ -17,9 +17,12 @@ class Branches:
     compared   (branch, left, right) of each comparison made while a side of the branch had not been taken yet: what
                to change in the input to take it; cleared by whoever reads it
     looked_up  the keys that were looked up, by map
+
+    With `counting`, `taken` says how often each side was taken, and nothing else is gathered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counting: bool = False) -> None:
+        self.counting = counting
         self.ops: list[Operation] = []
         self.taken: list[int] = []
         self.compared: list[tuple[int, int, int]] = []
@@ -44,6 +47,8 @@ class Branches:
 
     def watch(self, target: Map) -> None:
         """Note the keys that the program looks up in a map."""
+        if self.counting:
+            return
         lookup = target.lookup
         keys = self.looked_up.setdefault(target.name, {})
 

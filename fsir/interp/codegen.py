@@ -294,7 +294,7 @@ class _Writer:
         self._indent += 1
         side = last.successors[nested]
         if number is not None:
-            self.line(f"taken[{2 * number + nested}] = 1")
+            self._take(2 * number + nested)
         self._pass(last, nested)
         if self.layout.is_head(side):
             self._goto(side)
@@ -303,15 +303,19 @@ class _Writer:
         self._indent -= 1
         self._op = last
         if number is not None:
-            self.line(f"taken[{2 * number + 1 - nested}] = 1")
+            self._take(2 * number + 1 - nested)
         return 1 - nested
+
+    def _take(self, side: int) -> None:
+        assert self.branches is not None
+        self.line(f"taken[{side}] += 1" if self.branches.counting else f"taken[{side}] = 1")
 
     def _observe(self, last: Operation) -> int | None:
         """Note what a branch is about to compare; its number, if branches are observed."""
         if self.branches is None:
             return None
         number = self.branches.number(last)
-        values = compared_values(last)
+        values = None if self.branches.counting else compared_values(last)
         if values is not None:
             left, right, added = values
             shown = right & M64 if isinstance(right, int) else self.use(right)

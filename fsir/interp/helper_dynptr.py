@@ -15,8 +15,9 @@ from fsir.interp.helper_base import M32, helper
 from fsir.interp.helper_rings import commit_reservation, ring_at
 from fsir.interp.helper_skb import skb_store_bytes
 from fsir.interp.kfunc_base import kfunc
-from fsir.interp.machine import Machine
+from fsir.interp.machine import HelperError, Machine
 from fsir.interp.map_base import E2BIG, EFAULT, EINVAL, ERANGE
+from fsir.interp.maps_ringbuf import FORCE_WAKEUP, NO_WAKEUP, UserRingBufMap
 
 _LAYOUT = Struct("<QII")
 _MAX_SIZE = (1 << 24) - 1
@@ -156,6 +157,31 @@ def dynptr_data(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -
     if not dynptr.data or dynptr.read_only or dynptr.kind in _IN_PACKET or not dynptr.holds(offset, r3 & M32):
         return 0
     return dynptr.data + dynptr.offset + offset
+
+
+_MAX_SAMPLES = 128 * 1024
+
+
+@helper("user_ringbuf_drain")
+def user_ringbuf_drain(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    """The callback gets each record as a dynptr, and ends it by returning other than 0."""
+    ring = machine.map_at(r1)
+    if not isinstance(ring, UserRingBufMap):
+        raise HelperError(f"map {ring.name} is not a user_ringbuf")
+    if r4 & ~(NO_WAKEUP | FORCE_WAKEUP):
+        return -EINVAL
+    taken = 0
+    place = machine.memory.alloc(_LAYOUT.size, f"dynptr to a record of {ring.name}")
+    while taken < _MAX_SAMPLES and (content := ring.take()) is not None:
+        taken += 1
+        record = machine.memory.alloc(len(content), f"record of {ring.name}", data=content)
+        save(machine, place.base, Dynptr(record.base, Kind.LOCAL, len(content)))
+        ended = machine.call_function(r2, place.base, r3)
+        machine.memory.free(record)
+        if ended:
+            break
+    machine.memory.free(place)
+    return taken
 
 
 # Kernel functions

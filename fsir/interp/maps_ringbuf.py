@@ -131,3 +131,11 @@ class UserRingBufMap(RingBufMap):
         if isinstance(value, list):
             raise MapError(f"map {self.name}: one record at a time is added")
         return self.output(value, flags)
+
+    def take(self) -> bytes | None:
+        """Consume the oldest record; None when there is none."""
+        if not self._records:
+            return None
+        record = self._records.pop(0)
+        self.consumer += record.span
+        return record.data

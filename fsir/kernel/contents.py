@@ -336,6 +336,24 @@ def _read_ring(fd: int, shape: Shape, world: World) -> list[Entry]:
         return entries
 
 
+def _write_ring(fd: int, shape: Shape, entries: list[Entry], world: World) -> None:
+    """Add records to a ring that programs drain."""
+    page, size = mmap.PAGESIZE, shape.max_entries
+    with mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=page) as producer:
+        (position,) = struct.unpack_from("<Q", producer)
+        for entry in entries:
+            text = entry.get("value")
+            data = _bytes(entry, "value", shape, len(text) // 2 if isinstance(text, str) else 0)
+            span = (len(data) + 8 + 7) // 8 * 8
+            if position + span > size:
+                raise KernelError(f"maps.json: {shape.name}: the records do not fit its {size} bytes")
+            at = page + position % size
+            struct.pack_into("<II", producer, at, len(data), 0)
+            producer[at + 8 : at + 8 + len(data)] = data
+            position += span
+        struct.pack_into("<Q", producer, 0, position)
+
+
 def _read_events(fd: int, shape: Shape, world: World) -> list[Entry]:
     return [{"value": event.hex()} for event in world.events.get(shape.name, ())]
 
@@ -359,6 +377,7 @@ WRITERS: dict[MapType, _Writer] = {
     MapType.CPUMAP: _CPU[0],
     MapType.XSKMAP: _write_sockets,
     MapType.PROG_ARRAY: _write_programs,
+    MapType.USER_RINGBUF: _write_ring,
 }
 
 READERS: dict[MapType, _Reader] = {
@@ -372,5 +391,6 @@ READERS: dict[MapType, _Reader] = {
     MapType.XSKMAP: _read_sockets,
     MapType.PROG_ARRAY: _read_programs,
     MapType.RINGBUF: _read_ring,
+    MapType.USER_RINGBUF: _read_ring,
     MapType.PERF_EVENT_ARRAY: _read_events,
 }

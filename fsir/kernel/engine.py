@@ -290,6 +290,7 @@ SIZED = frozenset(
         MapType.QUEUE,
         MapType.STACK,
         MapType.RINGBUF,
+        MapType.USER_RINGBUF,
     }
 )
 

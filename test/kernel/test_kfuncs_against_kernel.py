@@ -214,3 +214,38 @@ def test_calls_of_kernel_functions_are_counted(compile_c: Callable[..., bytes]) 
         "rcu_read_lock": 1,
         "rcu_read_unlock": 1,
     }
+
+
+DRAIN = """
+struct { __uint(type, BPF_MAP_TYPE_USER_RINGBUF); __uint(max_entries, 4096); } ring SEC(".maps");
+__s64 drained, sum, refused, limit;
+
+static long take(struct bpf_dynptr *record, void *ctx)
+{
+    __u32 number = 0;
+    refused += bpf_dynptr_read(&number, sizeof(number), record, 1, 0) != 0;
+    sum = sum * 31 + number;
+    return --limit == 0;
+}
+
+SEC("xdp") int operate(struct xdp_md *ctx)
+{
+    limit = 3;
+    drained = drained * 100 + bpf_user_ringbuf_drain(&ring, take, 0, 0);
+    return 2;
+}
+"""
+
+
+@pytest.mark.skipif(MINOR < (6, 1), reason="rings that user space fills are of 6.1")
+def test_records_of_user_space(compile_c: Callable[..., bytes]) -> None:
+    elf = compile_c(DRAIN)
+    records = [
+        {"value": text} for text in ("0011223344", "00", "00" * 40, "0506070809", "ffffffffffffff", "0101010101")
+    ]
+    maps = {"ring": records}
+    with KernelProgram(elf, maps=maps) as kernel, InterpProgram(import_object(elf, "t.o"), maps=maps) as interpreter:
+        for left in (3, 0, 0):
+            assert kernel.run(bytes(60)).verdict == interpreter.run(bytes(60)).verdict
+            assert kernel.dump_maps() == interpreter.dump_maps()
+            assert len(kernel.dump_maps()["ring"]) == left
