@@ -34,6 +34,10 @@ _ADVICE: dict[type[OSError], str] = {
 }
 
 
+EXCERPT = 160
+"""Characters of a line that an error message shows at most."""
+
+
 def describe(error: BaseException, input_name: str) -> Diagnostic:
     """The diagnostic for `error`, raised while working on `input_name`.
 
@@ -50,7 +54,7 @@ def _describe(error: BaseException, input_name: str) -> Diagnostic:
         return replace(inner, message=f"{error}: {inner.message}")
     if isinstance(error, ParseError):
         location = error.span.get_location()
-        context = error.span.print_with_context().split("\n", 1)[1].rstrip()
+        context = _clipped(error.span.print_with_context().split("\n", 1)[1].rstrip())
         message = " ".join(error.msg.split())
         return _error(Place(location.file, location.line, location.col), message, excerpt=context)
     if isinstance(error, InvalidOperation):
@@ -77,6 +81,16 @@ def _describe(error: BaseException, input_name: str) -> Diagnostic:
 
 def _error(place: Place, message: str, excerpt: str = "") -> Diagnostic:
     return Diagnostic(Severity.ERROR, place, message, (), excerpt)
+
+
+def _clipped(excerpt: str) -> str:
+    """The part of an excerpt with the marker in it, where its lines are too long for any terminal."""
+    lines = excerpt.split("\n")
+    if max(map(len, lines)) <= EXCERPT:
+        return excerpt
+    marked = next((line.index("^") for line in lines if line.strip(" ^") == "" and "^" in line), 0)
+    start = max(0, marked - EXCERPT // 2)
+    return "\n".join(line[start : start + EXCERPT] for line in lines[:2])
 
 
 def _internal(error: BaseException, input_name: str) -> Diagnostic:

@@ -14,10 +14,12 @@ from xdsl.dialects import test
 from xdsl.dialects.builtin import FileLineColLoc, FusedLoc, IntAttr, ModuleOp, NameLoc, NoneAttr, StringAttr
 from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import ParseError
 
 from fsir.driver.diagnostics import Diagnostic, Diagnostics, Place, Severity, collecting, place_of, remark
 from fsir.driver.errors import UsageError, describe
 from fsir.driver.expectations import mismatches
+from fsir.driver.inputs import parse_text
 from fsir.driver.output import write_artifact, write_directory, write_file
 from fsir.driver.pass_manager import PassManager, run_pipeline
 from fsir.driver.pipeline import parse_pipeline, print_pipeline
@@ -245,3 +247,13 @@ def test_installed_plugins_are_found_by_entry_point(tmp_path: Path, source: str,
     )
     assert said in " ".join((done.stdout + done.stderr).split())
     assert "Traceback" not in done.stderr
+
+
+def test_an_excerpt_fits_a_terminal() -> None:
+    text = " " * 5000 + "(" * 5000
+    with pytest.raises(ParseError) as error:
+        parse_text(Context(), f"\n{text}", "in.mlir")
+    said = str(describe(error.value, "in.mlir"))
+    assert said.startswith("in.mlir:2:5001: error: ") and len(said) < 500
+    line, marker = said.splitlines()[1:]
+    assert line[marker.index("^")] == "(" and line[marker.index("^") - 1] == " "
