@@ -34,7 +34,10 @@ def main() -> int:
         return _collect(console, options)
     check: Check
     if options.check == "pipeline":
-        check, title = PipelineCheck(options.passes, not options.packets_only), f"pipeline {options.passes}"
+        check, title = (
+            PipelineCheck(options.passes, not options.packets_only, options.packets),
+            f"pipeline {options.passes}",
+        )
     else:
         check, title = CHECKS[options.check], options.check
     if options.check not in WITHOUT_KERNEL and (reason := unavailable()):
@@ -152,6 +155,7 @@ def _arguments() -> argparse.Namespace:
         subparsers.add_parser(name, parents=[checks], help=(sys.modules[check.__module__].__doc__ or "").split("\n")[0])
     pipeline = subparsers.add_parser("pipeline", parents=[checks], help="Check what a pipeline makes of programs.")
     pipeline.add_argument("passes", help="the pipeline, as fs-opt takes it")
+    pipeline.add_argument("--packets", type=int, default=0, metavar="N", help="packets for each program, at least")
     pipeline.add_argument("--packets-only", action="store_true", help="only XDP and TC programs")
     return parser.parse_args()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 OK, FAIL, SKIP, NOTE = "ok", "fail", "skip", "note"
+LOGS = "logs of "
+"""Begins the name of a sum of logarithms of ratios; the name without it counts them."""
 PARTS = "parts of "
 """Begins the name of a number that is part of the number without it."""
 
@@ -42,6 +45,11 @@ class Findings:
         """Add to a share: reports show it in percent."""
         self.count(PARTS + name, some)
         self.count(name, whole)
+
+    def ratio(self, name: str, value: float) -> None:
+        """Add to the ratios of which reports show the geometric mean."""
+        self.count(LOGS + name, math.log(value))
+        self.count(name)
 
     def extreme(self, name: str, value: float, subject: str) -> None:
         self.largest[name] = max(self.largest.get(name, (0.0, "")), (value, subject))

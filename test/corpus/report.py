@@ -10,11 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from corpus.findings import FAIL, NOTE, OK, PARTS, SKIP, Finding, Findings
+from corpus.findings import FAIL, LOGS, NOTE, OK, PARTS, SKIP, Finding, Findings
 
 HEADINGS = {FAIL: "FAILED", SKIP: "skipped", NOTE: "noted"}
 LISTED = 6
-LOGS = "logs of "
 
 
 class Report:
