@@ -7,7 +7,7 @@
 Both spellings, xDSL's flat one and MLIR's nested one, give the same flat sequence of passes: every pass works
 on the whole module, so an anchor (an operation name, recognised by its dot, or `any`) only groups.
 Options are xDSL's: `key=value`, `key=value,value`, `key` alone; values with other characters than letters,
-digits, `_` and `-` are quoted.
+digits, `_`, `-` and those of file names (`./~+`) are quoted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from fsir.driver.errors import UsageError
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _SPACE = re.compile(r"\s*")
 _OPTIONS = re.compile(r"""\{((?:"(?:\\.|[^"\\])*"|[^{}"])*)\}""")
+_FILE = re.compile(r'''("(?:\\.|[^"\\])*")|(?<=[=,])(\s*)([\w~+-]*[./~+][\w./~+-]*)''')
+_NUMBER = re.compile(r"[+-]?\d*\.?\d*(e[+-]?\d+)?")
 _MLIR_OPT = re.compile(r"\[[^\]]*\]")
 
 
@@ -84,7 +86,7 @@ class _Parser:
         if options and not body:
             return ArgSpec(name, {})
         try:
-            return parse_spec(name + options[:1] + body + options[-1:] if options else name)
+            return parse_spec(name + options[:1] + _FILE.sub(_quoted, body) + options[-1:] if options else name)
         except ArgSpecParseError as error:
             what = str(error).rstrip().rsplit("\n", 1)[-1].strip(" ^~")
             self._error(
@@ -111,3 +113,9 @@ class _Parser:
     def _error(self, message: str, at: int | None = None) -> NoReturn:
         column = (self.pos if at is None else at) + 1
         raise UsageError(f"pass pipeline, column {column}: {message}: '{self.text}'")
+
+
+def _quoted(found: re.Match[str]) -> str:
+    """A file name in quotes; strings and numbers as they are."""
+    quoted, space, name = found.groups()
+    return found.group() if quoted or _NUMBER.fullmatch(name) else f'{space}"{name}"'

@@ -154,7 +154,7 @@ class Assembler:
                 "ns_per_packet": StringAttr(f"{decision.cost:.1f}"),
                 "bound": StringAttr(f"{decision.bound:.1f}"),
                 "exact": StringAttr("yes" if decision.exact else "no"),
-                "frequencies": StringAttr("static estimate"),
+                "frequencies": StringAttr(decision.frequencies),
                 "alternatives": ArrayAttr(alternatives),
             }
         )

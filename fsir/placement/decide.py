@@ -103,6 +103,7 @@ class Decision:
     """Conflicts between accesses of maps that kept pieces together."""
 
     alternatives: list[Alternative] = field(default_factory=list)
+    frequencies: str = "static estimate"
 
     @property
     def cost(self) -> float:

@@ -1,8 +1,8 @@
 """The flow graph of a function as placement sees it: loops as one piece, and how often each block runs.
 
-Without a profile, frequencies are a static estimate: guards nearly always hold, lookups in arrays nearly always hit,
-a branch that ends the program soon is less likely than one that goes on, others go either way alike, loops run ten
-times.
+Where a profile says how often the sides of a branch were taken (`fsir.placement.profile`), that is how likely they are.
+Otherwise frequencies are a static estimate: guards nearly always hold, lookups in arrays nearly always hit, a branch
+that ends the program soon is less likely than one that goes on, others go either way alike, loops run ten times.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from fsir.dialects import map as maps
 from fsir.dialects import packet
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import DeclOp, ValueType
+from fsir.placement.profile import taken_of
 
 LOOP_COUNT = 10.0
+_MOST = 1e6  # times that a loop runs which the profile never saw end
 _LIKELY = 0.98
 _GOES_ON = 0.8
 _SOON = 3.0  # a way is short when the other is so many times as long
@@ -68,7 +70,8 @@ class FlowGraph:
         targets = successors(block)
         if len(targets) < 2 or targets[0] is targets[1]:
             return [(target, 1.0) for target in targets[:1]]
-        likely = self._likely(block)
+        taken = taken_of(block.last_op)
+        likely = self._likely(block) if taken is None else taken[0] / sum(taken)
         return [(targets[0], likely), (targets[1], 1.0 - likely)]
 
     def _likely(self, block: Block) -> float:
@@ -118,7 +121,8 @@ class FlowGraph:
                 out = {(members[0], s): total * p for s, p in self.probabilities(members[0])}
             else:
                 heads = frozenset(incoming) or frozenset(members[:1])
-                scaled = {block: times * LOOP_COUNT for block, times in incoming.items()}
+                rounds = self._rounds(members, incoming, total, dropped | heads)
+                scaled = {block: times * rounds for block, times in incoming.items()}
                 out = self._flow(members, scaled, dropped | heads)
                 out = {edge: times for edge, times in out.items() if edge[1] not in heads}
                 lost = sum(out.values())
@@ -130,6 +134,17 @@ class FlowGraph:
                 else:
                     leaving[source, target] = leaving.get((source, target), 0.0) + times
         return leaving
+
+    def _rounds(
+        self, members: Collection[Block], incoming: dict[Block, float], total: float, dropped: frozenset[Block]
+    ) -> float:
+        """How often a loop runs for each time that control comes to it."""
+        if not total or not any(taken_of(block.last_op) for block in members):
+            return LOOP_COUNT
+        out = self._flow(members, incoming, dropped)  # one round
+        inside = set(members)
+        leaving = sum(times for (_, target), times in out.items() if target not in inside)
+        return total / max(leaving, total / _MOST)
 
     def exits(self, number: int) -> list[tuple[int, float]]:
         """The pieces that a piece leads to, with how likely, given that control is in it."""

@@ -24,6 +24,7 @@ from fsir.placement.decide import OBJECTIVES, Chooser, Decision, NoPlacement, Pr
 from fsir.placement.feasible import Rules
 from fsir.placement.graph import FlowGraph
 from fsir.placement.prepare import copy_joins, separate_verdicts, split_where
+from fsir.placement.profile import ProfileError, attach, detach, read
 from fsir.placement.symbols import LEVELS
 from fsir.placement.targets import Target, load_all
 
@@ -40,12 +41,14 @@ class Options:
     cut_at: tuple[str, ...] = ()
     on_failure: str = "aborted"
     program: str | None = None
+    profile: str | None = None
 
 
 def place(module: ModuleOp, options: Options) -> Decision:
     """Place the XDP programs of a module. Raises FailedAt where there is no placement, TargetError for targets."""
     targets = load_all(options.targets)
     _check(module, options)
+    frequencies = _attach_profile(module, options)
     programs = _programs(module, options, targets)
     functions = {op.symbol: op for op in module.body.block.ops if isinstance(op, FuncOp)}
     wanted = {func: _blocks_at(func, options.cut_at) for func in programs}
@@ -69,7 +72,9 @@ def place(module: ModuleOp, options: Options) -> Decision:
     ]
     decision, cuts = _decide(chooser, examined)
     decision.alternatives = chooser.alternatives(examined)
+    decision.frequencies = frequencies
     Assembler(module, decision, options.on_failure).run(cuts)
+    detach(module)
     return decision
 
 
@@ -80,6 +85,18 @@ def _check(module: ModuleOp, options: Options) -> None:
         fail(module, f"objective={options.objective}: there are {', '.join(OBJECTIVES)}")
     if options.on_failure not in ("aborted", "drop", "pass"):
         fail(module, f"on-failure={options.on_failure}: there are aborted, drop, pass")
+
+
+def _attach_profile(module: ModuleOp, options: Options) -> str:
+    """Where the frequencies come from."""
+    if options.profile is None:
+        return "static estimate"
+    try:
+        found = read(options.profile)
+        attach(module, found)
+    except ProfileError as error:
+        fail(module, str(error))
+    return str(found)
 
 
 def is_placed(func: FuncOp) -> bool:

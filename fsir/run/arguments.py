@@ -108,6 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--packets", action=argparse.BooleanOptionalAction, help="a line for each packet (default: up to 20)")
     add("--pcap-out", metavar="FILE", help="the frames that were not dropped, as they left")
     add("--maps-out", metavar="FILE", help="the maps afterwards")
+    add("--profile-out", metavar="FILE", help="how often branches were taken, for decompose{profile=FILE} (interp)")
     add("--quiet", action="store_true", help="no report; with --compare, only a difference")
     add("--debug", action="store_true", help="tracebacks with the errors")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fsir.run.arguments import make_parser
 from fsir.run.engine_table import DIRECTORY_ENGINE, IN_KERNEL, REAL_INTERFACE
 
 if TYPE_CHECKING:
+    from fsir.interp.branches import Branches
     from fsir.interp.packet_io import Packet
     from fsir.run.engines import Settings, Subject
     from fsir.run.session import Run
@@ -37,18 +39,25 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_all(args: argparse.Namespace) -> int:
+    from fsir.driver.errors import UsageError
     from fsir.driver.output import check_place
     from fsir.run.errors import explained
     from fsir.run.session import run
 
     with explained("<stdin>" if args.input == "-" else args.input):
-        for path in filter(None, (args.pcap_out, args.maps_out)):
+        for path in filter(None, (args.pcap_out, args.maps_out, args.profile_out)):
             check_place(path)
         packets = _packets(args)
         first, second = _plan(args)
+        if args.profile_out is not None and first[1] != "interp":
+            raise UsageError("--profile-out counts what the interpreter runs; leave out --engine")
         engines = {engine for _, engine in (first, second or first)}
         settings = _settings(args, engines)
+    branches = settings.branches
     left = run(*first, settings, packets, args.time_start)
+    settings = replace(settings, branches=None)
+    if args.profile_out is not None:
+        _write_profile(args, first[0], branches, len(packets))
     if second is None:
         _write(args, left, packets)
         _report(args, left)
@@ -101,6 +110,7 @@ def _default_engine(subject: Subject) -> str:
 
 def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
     from fsir.driver.errors import UsageError
+    from fsir.interp.branches import Branches
     from fsir.interp.fib import Fib
     from fsir.interp.fib_file import read_fib
     from fsir.interp.mapfile import read_contents
@@ -134,6 +144,7 @@ def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
         budget=args.budget,
         poison=args.poison,
         freeze=args.freeze,
+        branches=Branches(counting=True) if args.profile_out is not None else None,
         kernel_btf=None if args.kernel_btf == "none" else Path(args.kernel_btf),
         **world,
     )
@@ -179,6 +190,17 @@ def _print_json(document: object) -> None:
 
     json.dump(document, sys.stdout, indent=1)
     print()
+
+
+def _write_profile(args: argparse.Namespace, subject: Subject, branches: Branches | None, packets: int) -> None:
+    import json
+
+    from fsir.driver.output import write_artifact
+    from fsir.placement.profile import collected
+
+    assert branches is not None
+    profile = collected(branches, subject.shown, subject.pipeline or "", packets)
+    write_artifact(json.dumps(profile, indent=1) + "\n", args.profile_out)
 
 
 def _write(args: argparse.Namespace, run: Run, packets: list[Packet]) -> None:

@@ -19,6 +19,7 @@ from xdsl.universe import Universe
 from fsir.dialects.map import DeclOp
 from fsir.driver.errors import UsageError
 from fsir.driver.inputs import Source, read_source
+from fsir.interp.branches import Branches
 from fsir.interp.environment import FROZEN
 from fsir.interp.fib import LOOPBACK, Fib, Interface
 from fsir.interp.mapfile import Contents
@@ -50,6 +51,8 @@ class Settings:
     freeze: bool = True
     kernel_btf: Path | None = None
     fib: Fib = field(default_factory=Fib)
+    branches: Branches | None = None
+    """What counts the branches taken (interpreters)."""
 
     @cached_property
     def interfaces(self) -> dict[int, int]:

@@ -34,6 +34,7 @@ class InterpEngine:
             seed=settings.seed,
             budget=settings.budget,
             poison=settings.poison,
+            branches=settings.branches,
             kernel_types=types_for(subject.module, settings),
         )
         self._program.machine.fib = settings.world

@@ -45,6 +45,7 @@ PIPELINES = {
     ),
     'a{path="x.o,}{"}': 'a{path="x.o,}{"}',
     "a{flag}": "a{flag}",
+    "a{x=/tmp/a-b.toml,c f=~/d.json}": 'a{x="/tmp/a-b.toml","c" f="~/d.json"}',
 }
 
 
@@ -56,7 +57,7 @@ def test_pipelines(text: str, flat: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a,", ",a", "a b", "a(b)", "m.x", "m.x(a", "m.x(a))", "a{b", "a{b=}", "a{b=c.d}", "ä"]
+    "text", ["a,", ",a", "a b", "a(b)", "m.x", "m.x(a", "m.x(a))", "a{b", "a{b=}", "a{b=c:d}", "ä"]
 )
 def test_pipelines_refused(text: str) -> None:
     with pytest.raises(UsageError, match="pass pipeline, column"):
