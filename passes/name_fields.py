@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects import arith, cf
-from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, StringAttr
+from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
+from fsir.analysis.cfg import edges
 from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.header_lengths import added_to_length, number_of
 from fsir.analysis.packet_bytes import Bytes, packet_bytes, packet_offset
 from fsir.analysis.protocols import ALWAYS_FOLLOWED, HEADERS, field_name
-from fsir.dialects import packet
+from fsir.dialects import ebpf, packet
 from fsir.dialects.ebpf import FuncOp
 from fsir.passes._rewrite import raised_functions
 
 Place = tuple[SSAValue, int]
-"""A base address and an offset from it."""
+"""A base address and an offset from it; the context stands for what follows the packet's Ethernet header."""
 
 _RESIZING = (packet.AdjustHeadOp, packet.AdjustTailOp, packet.AdjustMetaOp)
 _CONTEXT = {
@@ -57,34 +59,77 @@ class _Namer:
     def __init__(self, func: FuncOp) -> None:
         self.func = func
         self.tree = DominatorTree(func.body)
-        self.context = _CONTEXT.get(
-            func.type_name or "", _CONTEXT["sched_cls"] if func.type_name == "sched_act" else {}
-        )
+        self.context = _CONTEXT.get(func.type_name or "", {})
+        self.ends: dict[Block, dict[Place, str]] = {}
+        """The headers known at the end of each block."""
+        self.selects: dict[SSAValue, tuple[Place, Mapping[int, str]]] = {}
+        """Block arguments that say which header is at a place, on whatever path control came."""
 
     def run(self) -> None:
-        stack: list[tuple[Block, dict[Place, str], bool]] = [(self.func.entry, {}, False)]
-        while stack:
-            block, headers, resized = stack.pop()
-            headers = dict(headers)
+        resized: set[Block] = set()
+        for block in self.tree.rpo:
+            idom = self.tree.idom(block)
+            headers = dict(self.ends[idom]) if idom is not None else {}
+            preds = self.tree.predecessors(block)
+            changed = any(pred in resized for pred in preds)
+            self.joined(block)
             for place, protocol in self.learned_on_entry(block, headers):
                 headers.setdefault(place, protocol)
             for op in block.ops:
-                resized = resized or isinstance(op, _RESIZING)
-                self.visit(op, headers, resized)
-            stack += [(child, headers, resized) for child in self.tree.children(block)]
+                changed = changed or isinstance(op, _RESIZING)
+                self.visit(op, headers, changed)
+            if changed:
+                resized.add(block)
+            self.ends[block] = headers
 
     def visit(self, op: Operation, headers: dict[Place, str], resized: bool) -> None:
         if isinstance(op, packet.DataOp) and not resized:
             headers[op.res, 0] = "eth"
+            if (op.ctx, 0) in headers:  # the context said what follows
+                headers[op.res, HEADERS["eth"].length] = headers[op.ctx, 0]
         elif isinstance(op, packet.AdvanceOp):
             found = self.behind(op, headers)
             if found is not None:
-                headers[op.res, 0] = found
+                headers[op.res, found[0]] = found[1]
         elif isinstance(op, packet.LoadOp | packet.StoreOp):
             value = op.res if isinstance(op, packet.LoadOp) else op.value
             _name(op, _field(op.ptr, op.off.data, value, headers))
         elif isinstance(op, packet.CtxLoadOp | packet.CtxStoreOp):
             _name(op, self.context.get(op.off.data))
+
+    def joined(self, block: Block) -> None:
+        """Where paths meet: an address and the field that said, on each path, what is there."""
+        sources = [
+            (pred, values)
+            for pred in self.tree.predecessors(block)
+            for target, values in edges(pred)
+            if target is block
+        ]
+        if not sources or any(pred not in self.ends for pred, _ in sources):
+            return
+        for address in block.args:
+            if not isinstance(address.type, packet.PtrType):
+                continue
+            for field in block.args:
+                if not isinstance(field.type, IntegerType):
+                    continue
+                found = [
+                    self.selected_by(values[field.index], values[address.index], self.ends[p]) for p, values in sources
+                ]
+                if found[0] is not None and all(table is found[0] for table in found):
+                    self.selects[field] = ((address, 0), found[0])
+
+    def selected_by(self, field: SSAValue, address: SSAValue, headers: dict[Place, str]) -> Mapping[int, str] | None:
+        """What may follow the header in front of an address, if the field's bytes say which it is."""
+        read = packet_bytes(field)
+        base, end = packet_offset(address)
+        for (owner, start), protocol in headers.items():
+            header = HEADERS[protocol]
+            if owner is not base or start + header.length != end or header.selector is None or read is None:
+                continue
+            if _network(read, base, start, header.selector) == tuple(range(header.selector[1])):
+                return header.following
+        return None
 
     def learned_on_entry(self, block: Block, headers: dict[Place, str]) -> Iterator[tuple[Place, str]]:
         """Headers that the one branch leading here has proved."""
@@ -98,69 +143,77 @@ class _Namer:
         predicate = int(compared.predicate.value.data)
         if predicate != (0 if branch.then_block is block else 1):  # equal on the true side, or not unequal
             return
-        number = _number(compared.rhs)
-        read = packet_bytes(compared.lhs)
-        if number is None or read is None:
+        number = number_of(compared.rhs)
+        if number is None:
             return
-        for place, protocol in list(headers.items()):
-            following = _selected(protocol, place, read, number)
-            if following is not None:
-                base, start = place
-                yield (base, start + HEADERS[protocol].length), following
-                if following in ALWAYS_FOLLOWED:
-                    behind = start + HEADERS[protocol].length + HEADERS[following].length
-                    yield (base, behind), ALWAYS_FOLLOWED[following]
+        for (base, start), following in self.proved(compared.lhs, number, headers):
+            yield (base, start), following
+            if following in ALWAYS_FOLLOWED:
+                yield (base, start + HEADERS[following].length), ALWAYS_FOLLOWED[following]
 
-    def behind(self, op: packet.AdvanceOp, headers: dict[Place, str]) -> str | None:
-        """The header that an advance by a header's own length field leads to."""
+    def proved(self, value: SSAValue, number: int, headers: dict[Place, str]) -> Iterator[tuple[Place, str]]:
+        """The headers that are there when a value is this number."""
+        read = packet_bytes(value)
+        if read is not None:
+            for place, protocol in list(headers.items()):
+                following = _selected(protocol, place, read, number)
+                if following is not None:
+                    yield (place[0], place[1] + HEADERS[protocol].length), following
+            return
+        source, network = _unordered(value, number)
+        if source in self.selects:
+            place, table = self.selects[source]
+            if network in table:
+                yield place, table[network]
+        elif isinstance(source.owner, packet.CtxLoadOp) and self.context.get(source.owner.off.data) == "protocol":
+            following = (HEADERS["eth"].following or {}).get(network)
+            if following is not None:
+                yield (source.owner.ctx, 0), following
+                yield from (
+                    ((base, HEADERS["eth"].length), following)
+                    for (base, start), protocol in list(headers.items())
+                    if (start, protocol) == (0, "eth")
+                )
+
+    def behind(self, op: packet.AdvanceOp, headers: dict[Place, str]) -> tuple[int, str] | None:
+        """The header that an advance by a header's own length field leads to, and its distance from there."""
         base, start = packet_offset(op.ptr)
         for (owner, at), protocol in headers.items():
             header = HEADERS[protocol]
-            if owner is not base or header.scale is None or at + header.length not in (start, start + header.length):
+            if owner is not base or header.scale is None:
                 continue
-            if start == at and _is_length(op.by, base, at, header.scale):
-                return headers.get((base, at + header.length))
+            added = added_to_length(op.by, base, at, header)
+            if added is not None and (following := headers.get((base, at + header.length))) is not None:
+                return at - start + header.extra - added, following
         return None
 
 
-def _is_length(value: SSAValue, base: SSAValue, at: int, scale: tuple[int, int, int]) -> bool:
-    """Whether a value is four times the length field of the header at `base + at`."""
-    byte, mask, shift = scale
-    op = value.owner
-    while isinstance(op, arith.ExtUIOp | arith.TruncIOp):
-        op = op.operands[0].owner
-    wanted: tuple[int, ...] = (mask,)
-    if isinstance(op, arith.ShLIOp) and _number(op.operands[1]) == 2 and shift == 0:
-        read = packet_bytes(op.operands[0])
-    elif isinstance(op, arith.AndIOp) and (inner := _unshifted(op)) is not None:  # (byte << 2) & 60, (byte >> 2) & 60
-        read, wanted = packet_bytes(inner), (mask, 0xFF)
-    else:
-        return False
-    return (
-        read is not None
-        and read[0] is not None
-        and (read[0].base, read[0].offset) == (base, at + byte)
-        and read[0].mask in wanted
-    )
+def _unordered(value: SSAValue, number: int) -> tuple[SSAValue, int]:
+    """The value that another is an extension, a cut or a reordering of, and what number it is in network order."""
+    swapped = False
+    width = 16
+    while isinstance(op := value.owner, arith.ExtUIOp | arith.TruncIOp | arith.AndIOp | ebpf.UnaryOp):
+        if isinstance(op, arith.AndIOp) and number_of(op.operands[1]) != 0xFFFF:
+            break
+        if isinstance(op, ebpf.UnaryOp):
+            if op.row.op not in ("be", "bswap") or op.row.width != width:
+                break
+            swapped = not swapped
+        value = op.operands[0]
+    return value, number if swapped else int.from_bytes((number & 0xFFFF).to_bytes(2, "little"), "big")
 
 
-def _unshifted(op: arith.AndIOp) -> SSAValue | None:
-    """x in `(x << 2) & 60` or `(x >> 2) & 60`."""
-    for value, mask in (op.operands, op.operands[::-1]):
-        if _number(mask) == 60:
-            inner = value.owner
-            while isinstance(inner, arith.ExtUIOp | arith.TruncIOp):
-                inner = inner.operands[0].owner
-            if isinstance(inner, arith.ShLIOp | arith.ShRUIOp) and _number(inner.operands[1]) == 2:
-                return inner.operands[0]
-    return None
-
-
-def _number(value: SSAValue) -> int | None:
-    op = value.owner
-    if isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) and isinstance(value.type, IntegerType):
-        return int(op.value.value.data) & ((1 << int(value.type.width.data)) - 1)
-    return None
+def _network(read: Bytes, base: SSAValue, start: int, selector: tuple[int, int]) -> tuple[int, ...] | None:
+    """At which byte of the value each byte of a header's selector is, in network order; None when one is missing."""
+    offset, size = selector
+    places = []
+    for i in range(size):
+        wanted = (base, start + offset + i)
+        at = [j for j, b in enumerate(read) if b is not None and (b.base, b.offset) == wanted and b.mask == 0xFF]
+        if not at:
+            return None
+        places.append(at[0])
+    return tuple(places)
 
 
 def _selected(protocol: str, place: Place, read: Bytes, number: int) -> str | None:
@@ -169,14 +222,12 @@ def _selected(protocol: str, place: Place, read: Bytes, number: int) -> str | No
     if header.selector is None or header.following is None:
         return None
     base, start = place
-    offset, size = header.selector
+    places = _network(read, base, start, header.selector)
+    if places is None:
+        return None
     network = 0
-    for i in range(size):
-        wanted = (base, start + offset + i)
-        at = [j for j, b in enumerate(read) if b is not None and (b.base, b.offset) == wanted and b.mask == 0xFF]
-        if not at:
-            return None
-        network = network << 8 | (number >> 8 * at[0] & 0xFF)
+    for at in places:
+        network = network << 8 | (number >> 8 * at & 0xFF)
     return header.following.get(network)
 
 

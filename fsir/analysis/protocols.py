@@ -14,13 +14,15 @@ from dataclasses import dataclass
 class Header:
     """A header. `length` is its fixed part; `selector` (offset, size) is the field that names the next header by
     `following`; `scale` tells a header whose length stands in its first byte's low bits (IPv4) or elsewhere: (offset of
-    the byte, mask, shift) such that length = ((byte & mask) >> shift) * 4."""
+    the byte, mask, shift) such that length = ((byte & mask) >> shift) * unit + extra."""
 
     length: int
     fields: Mapping[tuple[int, int], str]
     selector: tuple[int, int] | None = None
     following: Mapping[int, str] | None = None
     scale: tuple[int, int, int] | None = None
+    unit: int = 4
+    extra: int = 0
 
 
 _ETHERTYPES = {
@@ -33,6 +35,7 @@ _ETHERTYPES = {
     0x8848: "mpls",
 }
 _IP_PROTOCOLS = {
+    0: "hopopts",
     1: "icmp",
     4: "ipv4",
     6: "tcp",
@@ -41,9 +44,16 @@ _IP_PROTOCOLS = {
     43: "srh",
     44: "frag",
     47: "gre",
+    51: "ah",
     58: "icmpv6",
+    60: "dstopts",
     132: "sctp",
 }
+
+_OPTIONS = Header(
+    8, {(0, 1): "nexthdr", (1, 1): "hdrlen", (2, 6): "options"}, (0, 1), _IP_PROTOCOLS, (1, 0xFF, 0), unit=8, extra=8
+)
+"""Hop-by-hop and destination options of IPv6."""
 
 HEADERS: Mapping[str, Header] = {
     "eth": Header(14, {(0, 6): "h_dest", (6, 6): "h_source", (12, 2): "h_proto"}, (12, 2), _ETHERTYPES),
@@ -108,6 +118,19 @@ HEADERS: Mapping[str, Header] = {
         },
         (0, 1),
         _IP_PROTOCOLS,
+        (1, 0xFF, 0),
+        unit=8,
+        extra=8,
+    ),
+    "hopopts": _OPTIONS,
+    "dstopts": _OPTIONS,
+    "ah": Header(
+        12,
+        {(0, 1): "nexthdr", (1, 1): "hdrlen", (2, 2): "reserved", (4, 4): "spi", (8, 4): "seq_no"},
+        (0, 1),
+        _IP_PROTOCOLS,
+        (1, 0xFF, 0),
+        extra=8,
     ),
     "tcp": Header(
         20,
@@ -135,7 +158,14 @@ HEADERS: Mapping[str, Header] = {
     "icmpv6": Header(8, {(0, 1): "type", (1, 1): "code", (2, 2): "cksum", (4, 4): "un"}),
     "gre": Header(4, {(0, 2): "flags", (2, 2): "protocol"}, (2, 2), _ETHERTYPES | {0x6558: "eth"}),
     "vxlan": Header(8, {(0, 4): "flags", (4, 4): "vni"}),
-    "geneve": Header(8, {(0, 2): "ver_opt_len", (2, 2): "protocol", (4, 4): "vni"}, (2, 2), {0x6558: "eth"}),
+    "geneve": Header(
+        8,
+        {(0, 1): "ver_opt_len", (1, 1): "flags", (2, 2): "protocol", (4, 4): "vni"},
+        (2, 2),
+        _ETHERTYPES | {0x6558: "eth"},
+        (0, 0x3F, 0),
+        extra=8,
+    ),
     "gtpu": Header(8, {(0, 1): "flags", (1, 1): "type", (2, 2): "length", (4, 4): "teid"}),
 }
 
