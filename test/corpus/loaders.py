@@ -115,8 +115,9 @@ def attempt(loader: Loader, obj: Path, section: str, seconds: int) -> str | None
 
 
 _NOISE = re.compile(
-    r"processed \d|-- |BPF program load failed|failed to load|skipping|[Uu]nable to load|verification time|"
-    r"If it used to work|[Ff]ailed to open object file|opening BPF object file failed|Couldn't open|stack depth"
+    r"processed \d|-- |BPF program load failed|failed to load|skipping|[Uu]nable to load|verification time|stack depth|"
+    r"If it used to work|bpftool is now running|supported section\(type\) names|"
+    r"[Ff]ailed to open object file|opening BPF object file failed|Couldn't open"
 )
 _TELLING = re.compile(r"libbpf|libxdp|error|couldn't|invalid|object|R\d", re.IGNORECASE)
 
