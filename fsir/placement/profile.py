@@ -54,10 +54,11 @@ def collected(branches: Branches, input_name: str, passes: str, packets: int) ->
     functions: dict[str, dict[str, Any]] = {}
     for number, op in enumerate(branches.ops):
         func = _function_of(op)
-        blocks = list(func.body.blocks)
+        block = op.parent_block()
+        assert block is not None
         entry = functions.setdefault(func.symbol, {"shape": shape(func), "branches": {}})
         taken = branches.taken[2 * number : 2 * number + 2]
-        entry["branches"][str(blocks.index(op.parent_block()))] = {"taken": taken, "at": str(place_of(op))}
+        entry["branches"][str(list(func.body.blocks).index(block))] = {"taken": taken, "at": str(place_of(op))}
     return {"format": FORMAT, "input": input_name, "passes": passes, "packets": packets, "functions": functions}
 
 
