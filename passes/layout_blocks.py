@@ -24,6 +24,9 @@ from fsir.dialects.ebpf import (
     jump,
 )
 from fsir.dialects.ebpf.base import SEGMENTS, segments
+from fsir.object.encode import instruction_count
+from fsir.object.original import original_size
+from fsir.passes._exits import share_exits
 from fsir.passes._jumps import duplicate_exits, thread_jumps
 
 _INVERSE = {
@@ -60,8 +63,15 @@ class LayoutBlocks(ModulePass):
 
 
 def layout_function(func: FuncOp) -> None:
-    """Bring the blocks of one function into order and complete its jumps."""
-    region = func.body
+    """Bring the blocks of one function into order and complete its jumps; where it comes out longer than it was, with
+    results set early."""
+    _lay_out(func.body)
+    size = original_size(func)
+    if size is not None and instruction_count(func) > size and share_exits(func.body):
+        _lay_out(func.body)
+
+
+def _lay_out(region: Region) -> None:
     thread_jumps(region)
     erase_unreachable(region)
     order = _order(list(region.blocks))

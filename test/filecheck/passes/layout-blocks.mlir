@@ -114,3 +114,40 @@ ebpf.func @loop section "xdp" {
   %0 = ebpf.movi 0 -> r0
   ebpf.exit(%0) : r0
 }
+
+// A function longer than its original sets a result early, where its register is free, and exits in one place.
+// CHECK-LABEL: ebpf.func @early
+// CHECK-NEXT:  ^bb0(%[[X:.*]]: !ebpf.reg<r1>):
+// CHECK-NEXT:    %[[ONE:.*]] = ebpf.movi 1 -> r0
+// CHECK-NEXT:    ebpf.jeqi %[[X]], 5, ^[[END:.*]](%[[ONE]] : r0), ^[[B:.*]] : r1
+// CHECK:         %[[T:.*]] = ebpf.call 7() -> r0
+// CHECK-NEXT:    ebpf.fallthrough ^[[END]](%[[T]] : r0)
+// CHECK-NEXT:  ^[[END]](%[[R:.*]]: !ebpf.reg<r0>):
+// CHECK-NEXT:    ebpf.exit (%[[R]]) : r0
+// CHECK-NEXT:  }
+ebpf.func @early section "xdp" attributes {prog_type = "xdp", original = {code = "b700000001000000150101000500000085000000070000009500000000000000", refs = []}} {
+^bb0(%x : !ebpf.reg<r1>):
+  ebpf.jeqi %x, 5, ^one, ^other : r1
+^other:
+  %t = ebpf.call 7() -> r0
+  ebpf.exit(%t) : r0
+^one:
+  %c = ebpf.movi 1 -> r0
+  ebpf.exit(%c) : r0
+}
+
+// Not where something else is in that register.
+// CHECK-LABEL: ebpf.func @taken
+// CHECK:         ebpf.jeqi %{{.*}}, 5
+// CHECK:         ebpf.movi 1 -> r0
+// CHECK-NEXT:    ebpf.exit
+ebpf.func @taken section "xdp" attributes {prog_type = "xdp", original = {code = "9500000000000000", refs = []}} {
+^bb0(%x : !ebpf.reg<r1>):
+  %a = ebpf.ldx64 %x[0] : r1 -> r0
+  ebpf.jeqi %x, 5, ^one, ^other : r1
+^other:
+  ebpf.exit(%a) : r0
+^one:
+  %c = ebpf.movi 1 -> r0
+  ebpf.exit(%c) : r0
+}
