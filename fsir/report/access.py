@@ -13,7 +13,10 @@ from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp, functions
 from fsir.dialects.map import DeclOp, ValueType
 from fsir.dialects.packet import CtxType, MetaType, PtrType
+from fsir.placement.access import MapAccesses
 from fsir.report.contents import helper_name, operations
+from fsir.report.keys import key_of
+from fsir.report.regions import commutative_maps, stateful_regions
 
 _UPDATES = (map.UpdateOp, map.UpdateAtOp)
 _DELETES = (map.DeleteOp, map.DeleteAtOp)
@@ -27,18 +30,22 @@ _KEEPS_NOTHING = frozenset(
 
 def access_report(module: ModuleOp) -> dict[str, Any]:
     """The report as JSON-able data: for every function of the module, `reads` and `writes` (field or `[offset:width]`
-    with how often), `guards` (bytes asked for), `resizes`, `maps` (how each is used), `stateful` (whether anything it
-    does depends on, or changes, what other packets did), `stateless_blocks` of `blocks`, `not_raised`."""
+    with how often), `guards` (bytes asked for), `resizes`, `maps` (how each is used), `keys` (of each map, what the
+    different keys consist of), `commutative` (maps that are only added to), `stateful` (whether anything it does
+    depends on, or changes, what other packets did), `stateless_blocks` of `blocks`, `stateful_regions` (where the
+    others are), `not_raised`."""
     globals_ = {op.sym_name.data for op in module.body.block.ops if isinstance(op, DeclOp) and op.internal is not None}
     types = {op.sym_name.data: op.type.data for op in module.body.block.ops if isinstance(op, DeclOp)}
-    return {"functions": [_function(func, types, globals_) for func in functions(module)]}
+    accesses = MapAccesses(module, functions(module))
+    return {"functions": [_function(func, types, globals_, accesses) for func in functions(module)]}
 
 
-def _function(func: FuncOp, types: dict[str, str], globals_: set[str]) -> dict[str, Any]:
+def _function(func: FuncOp, types: dict[str, str], globals_: set[str], accesses: MapAccesses) -> dict[str, Any]:
     reads: Counter[str] = Counter()
     writes: Counter[str] = Counter()
     context: Counter[str] = Counter()
     uses: dict[str, Counter[str]] = {}
+    keys: dict[str, dict[str, None]] = {}
     not_raised: Counter[str] = Counter()
     resizes: list[str] = []
     guards: set[int] = set()
@@ -54,6 +61,8 @@ def _function(func: FuncOp, types: dict[str, str], globals_: set[str]) -> dict[s
         elif isinstance(op, packet.AdjustHeadOp | packet.AdjustTailOp | packet.AdjustMetaOp):
             resizes.append(op.name.removeprefix("packet.adjust_"))
         _map_use(op, uses)
+        if isinstance(op, map.LookupOp | map.UpdateOp | map.DeleteOp):
+            keys.setdefault(op.symbol_prop("map"), {}).setdefault(" + ".join(key_of(op)))
         if (what := _missed(op)) is not None:
             not_raised[what] += 1
     stateful = [block for block in func.body.blocks if _is_stateful(block, types)]
@@ -67,10 +76,13 @@ def _function(func: FuncOp, types: dict[str, str], globals_: set[str]) -> dict[s
         "guards": sorted(guards),
         "resizes": resizes,
         "maps": {name: dict(use) for name, use in sorted(uses.items())},
+        "keys": {name: list(found) for name, found in sorted(keys.items())},
+        "commutative": commutative_maps(func, accesses),
         "globals": sorted(set(uses) & globals_),
         "stateful": bool(stateful),
         "blocks": total,
         "stateless_blocks": total - len(stateful),
+        "stateful_regions": stateful_regions(func, stateful, accesses),
         "not_raised": dict(not_raised.most_common()),
     }
 

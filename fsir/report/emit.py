@@ -84,9 +84,21 @@ def _access_tables(console: Console, report: dict[str, Any]) -> None:
         table.add_row("guards (bytes)", ", ".join(map(str, f["guards"])) or "-")
         table.add_row("resizes", ", ".join(f["resizes"]) or "-")
         for name, use in f["maps"].items():
-            table.add_row(f"map {name}", _counts(use))
+            added = " (only added to)" if name in f["commutative"] else ""
+            table.add_row(f"map {name}", _counts(use) + added)
+            keys = f["keys"].get(name, ())
+            numbers = sorted(int(key) for key in keys if key.isdigit())
+            for key in [", ".join(map(str, numbers))] * bool(numbers) + [key for key in keys if not key.isdigit()]:
+                table.add_row("  by", key)
         share = f"{f['blocks'] - f['stateless_blocks']} of {f['blocks']} blocks"
         table.add_row("state", f"changes or depends on it in {share}" if f["stateful"] else "stateless")
+        for where, maps in dict.fromkeys(map(_region, f["stateful_regions"])):
+            table.add_row(f"  {where}", maps)
         table.add_row("not raised", _counts(f["not_raised"]))
         console.print(table)
         console.print()
+
+
+def _region(region: dict[str, Any]) -> tuple[str, str]:
+    where = region["lines"] or f"blocks {', '.join(map(str, region['blocks']))}"
+    return where, ", ".join(region["maps"]) or "-"
