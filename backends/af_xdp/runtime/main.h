@@ -85,7 +85,7 @@ int main(int argc, char **argv)
 	fprintf(stderr, "af_xdp: ready on %s, queue %u\n", fs_options.interface, fs_options.queue);
 	next = fs_env_now(NULL, FS_CLOCK_MONOTONIC);
 	while (!fs_stop) {
-		fs_step(queue, 100);
+		fs_step(queue, fs_options.spin ? 0 : 100);
 		if (fs_asked) {
 			fs_asked = 0;
 			fs_report(stderr, queue);

@@ -33,6 +33,7 @@ struct fs_options {
 	uint32_t stats; /* seconds between counters, 0: only at the end */
 	uint16_t bind;	/* XDP_COPY, XDP_ZEROCOPY, or what the driver can */
 	bool generic;	/* attach in generic mode, for drivers without XDP */
+	bool spin;	/* never sleep */
 };
 
 static struct fs_options fs_options;
@@ -51,6 +52,8 @@ static const char fs_usage[] =
 	"      --skb-mode        attach the program in generic mode, for drivers without XDP:\n"
 	"                        packets cannot be passed to the kernel then\n"
 	"      --pin DIR         pin the maps in DIR; those that are there already are used\n"
+	"      --spin            look for packets without sleeping: nobody has to be woken up, and a CPU\n"
+	"                        is busy all the time\n"
 	"      --stats SECONDS   print the counters to stderr now and then\n";
 
 /* Something is wrong with what the user asked, or with the machine: say so, and leave. */
@@ -84,14 +87,14 @@ static uint32_t fs_number(const char *option, const char *text)
 
 static void fs_parse_options(int argc, char **argv)
 {
-	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, HELP };
+	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, HELP };
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' }, { "object", required_argument, NULL, 'o' },
 		{ "program", required_argument, NULL, 'p' },   { "queue", required_argument, NULL, 'q' },
 		{ "copy", no_argument, NULL, COPY },	       { "zero-copy", no_argument, NULL, ZERO_COPY },
 		{ "skb-mode", no_argument, NULL, SKB_MODE },   { "sockets", required_argument, NULL, SOCKETS },
 		{ "pin", required_argument, NULL, PIN },       { "stats", required_argument, NULL, STATS },
-		{ "help", no_argument, NULL, HELP },
+		{ "spin", no_argument, NULL, SPIN },	       { "help", no_argument, NULL, HELP },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -127,6 +130,9 @@ static void fs_parse_options(int argc, char **argv)
 			break;
 		case STATS:
 			fs_options.stats = fs_number("--stats", optarg);
+			break;
+		case SPIN:
+			fs_options.spin = true;
 			break;
 		case HELP:
 			fputs(fs_usage, stdout);
