@@ -65,13 +65,14 @@ class LayoutBlocks(ModulePass):
 def layout_function(func: FuncOp) -> None:
     """Bring the blocks of one function into order and complete its jumps; where it comes out longer than it was, with
     results set early."""
-    _lay_out(func.body)
+    lay_out(func.body)
     size = original_size(func)
     if size is not None and instruction_count(func) > size and share_exits(func.body):
-        _lay_out(func.body)
+        lay_out(func.body)
 
 
-def _lay_out(region: Region) -> None:
+def lay_out(region: Region) -> None:
+    """Bring the blocks of a body into order and complete its jumps."""
     thread_jumps(region)
     erase_unreachable(region)
     order = _order(list(region.blocks))

@@ -313,7 +313,9 @@ class _Builder:
             return
         if _is_move(op):
             source = self.operand(op.operands[0])
-            if source != FP:
+            if self.code.template[source]:
+                self.nodes[op.results[0]] = source  # a copy of a constant is the constant
+            elif source != FP:
                 steps.append(Copies([(self.result(op.results[0], self.code.origin[source]), source)], op))
             return
         for form, handler in _HANDLERS.items():

@@ -97,6 +97,8 @@ class MachineCode:
     tight: set[int] = field(default_factory=set)
     """Nodes that live from one step to the next and so cannot be spilled."""
     slots: int = 0
+    below: list[tuple[int, int]] = field(default_factory=list)
+    """By block, the first and last number of the blocks that it dominates; made when first asked for."""
 
     def node(self, hint: int | None = None, origin: int | None = None, template: int = 0) -> int:
         """A new node."""
@@ -108,13 +110,11 @@ class MachineCode:
         return number
 
     def dominates(self, a: int, b: int) -> bool:
-        """Whether block `a` dominates block `b`, or is it."""
-        while b != a:
-            above = self.blocks[b].idom
-            if above < 0 or above == b:
-                return False
-            b = above
-        return True
+        """Whether block `a` dominates block `b`, or is it. (For blocks that are all made.)"""
+        if not self.below:
+            self.below = _subtrees([block.idom for block in self.blocks])
+        first, last = self.below[a]
+        return first <= self.below[b][0] <= last
 
     def common_dominator(self, a: int, b: int) -> int:
         """The nearest block that dominates both."""
@@ -128,3 +128,22 @@ class MachineCode:
         self.kind[number] = Kind.TEMPLATE
         self.makers[number] = maker
         return number
+
+
+def _subtrees(idom: list[int]) -> list[tuple[int, int]]:
+    """For each vertex of the forest with these parents (-1, or itself, is none) the preorder numbers of its subtree."""
+    children: list[list[int]] = [[] for _ in idom]
+    stack: list[int] = []
+    for vertex, above in enumerate(idom):
+        (stack if above < 0 or above == vertex else children[above]).append(vertex)
+    order: list[int] = []
+    while stack:
+        order.append(vertex := stack.pop())
+        stack += children[vertex]
+    first = [0] * len(idom)
+    size = [1] * len(idom)
+    for number, vertex in enumerate(order):
+        first[vertex] = number
+    for vertex in reversed(order):
+        size[vertex] += sum(size[child] for child in children[vertex])
+    return [(start, start + count - 1) for start, count in zip(first, size, strict=True)]

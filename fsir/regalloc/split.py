@@ -8,6 +8,7 @@ copied away anyhow, only earlier.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -32,12 +33,15 @@ class Splitter:
     def __init__(self, code: MachineCode, blocked: set[tuple[int, int]]) -> None:
         self.code, self.blocked = code, blocked
         self.done: set[int] = set()
+        self.calls: dict[int, list[int]] = {}
+        """The steps that are calls, by block, as far as asked for since the code last changed."""
 
     def make_room(self, failed: Sequence[Collection[int]], around: Sequence[Collection[int]]) -> bool:
         """Cut where that may give a register to the `failed` classes, at no cost: values among their neighbours
         `around` (in the same order) that need theirs only where the class is dead; where there are none, values of the
         classes themselves and the other neighbours. False if nothing was cut."""
         ranges = _find_ranges(self.code)
+        self.calls.clear()
         elsewhere = False
         for members, neighbours in zip(failed, around, strict=True):
             needed = {index for node in members for index in _blocks(ranges, node)}
@@ -104,12 +108,19 @@ class Splitter:
             end = last.get(index, -1)
             if any(successor in found.entered for successor in block.succs):
                 end = len(block.steps)
-            for at in range(start, min(end, len(block.steps))):
-                step = block.steps[at]
-                if isinstance(step, Insn) and step.clobbers:
-                    calls[index] = _before(block, at)
-                    break
+            steps = self.calls_in(block)
+            number = bisect_left(steps, start)
+            if number < len(steps) and steps[number] < end:
+                calls[index] = _before(block, steps[number])
         return calls
+
+    def calls_in(self, block: CodeBlock) -> list[int]:
+        """The steps of a block that are calls."""
+        found = self.calls.get(block.index)
+        if found is None:
+            found = [at for at, step in enumerate(block.steps) if isinstance(step, Insn) and step.clobbers]
+            self.calls[block.index] = found
+        return found
 
     # --- the cut -----------------------------------------------------------------------------------------------------
 
@@ -129,6 +140,7 @@ class Splitter:
         following = steps[at]
         operation = following.at if isinstance(following, Copies) else following.op
         steps.insert(at, Copies([(second, node)], operation))
+        self.calls.pop(index, None)
 
 
 def _blocks(ranges: dict[int, _Range], node: int) -> set[int]:

@@ -170,3 +170,26 @@ ebpf.func @zero section "xdp" {
 ^out(%r : !ebpf.reg):
   ebpf.exit(%r) : reg
 }
+
+// A function that would be longer than its original gets one exit, and its constant result early.
+// CHECK-LABEL: ebpf.func @one_exit
+// CHECK:         %[[ONE:.*]] = ebpf.movi 1 -> r0
+// CHECK-NEXT:    ebpf.jeqi %{{.*}}, 5, ^[[END:.*]](%[[ONE]] : r0)
+// CHECK:         ebpf.jeqi %{{.*}}, 6, ^[[END]](%[[ONE]] : r0)
+// CHECK:         ebpf.call 7
+// CHECK:       ^[[END]](%[[R:.*]]: !ebpf.reg<r0>):
+// CHECK-NEXT:    ebpf.exit (%[[R]]) : r0
+// CHECK-NEXT:  }
+ebpf.func @one_exit section "xdp" attributes {prog_type = "xdp", original = {code = "9500000000000000", refs = []}} {
+^bb0(%x : !ebpf.reg):
+  ebpf.jeqi %x, 5, ^one, ^other : reg
+^other:
+  %y = ebpf.ldx64 %x[0] : reg -> reg
+  ebpf.jeqi %y, 6, ^one, ^more : reg
+^more:
+  %t = ebpf.call 7() -> reg
+  ebpf.exit(%t) : reg
+^one:
+  %c = ebpf.movi 1 -> reg
+  ebpf.exit(%c) : reg
+}
