@@ -54,8 +54,8 @@ def merge_blocks(region: Region) -> int:
     for block in reversed(tree.rpo):
         if block in gone or block in in_loops or block is region.blocks.first:
             continue
-        key = _beginning(block)
-        if key is None:
+        key = _shape(block)
+        if key is None or not _is_worth_it(block):
             continue
         kept = next((pair for other in first[key] if (pair := _match(other, block, gone, incoming)) is not None), None)
         if kept is not None:
@@ -81,19 +81,22 @@ def _in_loops(blocks: list[Block]) -> set[Block]:
     return found
 
 
-def _beginning(block: Block) -> object:
-    """What equal blocks have in common; None for a block that stays, or is not worth it."""
+def _shape(block: Block) -> object:
+    """What equal blocks have in common, constants aside; None for one that stays as it is."""
     shape: list[object] = [tuple(arg.type for arg in block.args)]
-    work = 0
     for op in block.ops:
         if isinstance(op, arith.ConstantOp):
             continue
         if op.regions or isinstance(op, ebpf.MayGotoOp) or "core" in op.properties or op.name.startswith("placement."):
             return None
-        work += not op.successors
         types = tuple(result.type for result in op.results)
         shape.append((op.name, types, len(op.operands), len(op.successors), tuple(sorted(op.properties.items()))))
-    return tuple(shape) if work else None
+    return tuple(shape)
+
+
+def _is_worth_it(block: Block) -> bool:
+    """Whether a block does more than leave."""
+    return any(op is not block.last_op and not isinstance(op, arith.ConstantOp) for op in block.ops)
 
 
 def _match(kept: Block, other: Block, gone: set[Block], incoming: Incoming) -> _Pair | None:
@@ -124,7 +127,8 @@ class _Pair:
             for one, two in zip(successors(a), successors(b), strict=True):
                 if one is two or self.blocks.get(two) is one:
                     continue
-                if two in self.blocks or len(self.blocks) >= _LARGEST or _beginning(one) != _beginning(two):
+                shape = _shape(two)
+                if two in self.blocks or len(self.blocks) >= _LARGEST or shape is None or shape != _shape(one):
                     return False
                 self.blocks[two] = one
                 work.append((one, two))

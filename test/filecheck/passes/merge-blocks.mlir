@@ -123,3 +123,61 @@ ebpf.func @loop section "xdp" attributes {prog_type = "xdp"} {
 ^bb4:
   packet.verdict %verdict : i64
 }
+
+// What lies behind equal blocks is compared, too: here jumps with other values, and accesses with relocations.
+// CHECK-LABEL: ebpf.func @behind
+// CHECK-COUNT-2:   ebpf.call 7
+// CHECK:           packet.verdict
+// CHECK-LABEL: ebpf.func @relocated
+// CHECK-COUNT-2:   ebpf.call 7
+// CHECK:           packet.verdict
+ebpf.func @behind section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %one = arith.constant 1 : i64
+  %two = arith.constant 2 : i64
+  %a = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %zero = arith.constant 0 : i32
+  %c = arith.cmpi eq, %a, %zero : i32
+  cf.cond_br %c, ^bb1, ^bb2
+^bb1:
+  %r = ebpf.call 7() -> i64
+  %d = arith.cmpi eq, %r, %one : i64
+  cf.cond_br %d, ^bb3, ^bb5(%one : i64)
+^bb2:
+  %s = ebpf.call 7() -> i64
+  %e = arith.cmpi eq, %s, %one : i64
+  cf.cond_br %e, ^bb4, ^bb5(%one : i64)
+^bb3:
+  cf.br ^bb5(%one : i64)
+^bb4:
+  cf.br ^bb5(%two : i64)
+^bb5(%x: i64):
+  packet.verdict %x : i64
+}
+ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %one = arith.constant 1 : i64
+  %fp = ebpf.frame -> !ebpf.fp
+  %a = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %zero = arith.constant 0 : i32
+  %c = arith.cmpi eq, %a, %zero : i32
+  cf.cond_br %c, ^bb1, ^bb2
+^bb1:
+  %r = ebpf.call 7() -> i64
+  %d = arith.cmpi eq, %r, %one : i64
+  cf.cond_br %d, ^bb3, ^bb5
+^bb2:
+  %s = ebpf.call 7() -> i64
+  %e = arith.cmpi eq, %s, %one : i64
+  cf.cond_br %e, ^bb4, ^bb5
+^bb3:
+  %x = ebpf.ldx32 %fp[-8] {core = {type = #builtin.int<1>, access = "0:0", kind = #builtin.int<0>}} : !ebpf.fp -> i64
+  ebpf.stx64 %fp[-16], %x : !ebpf.fp, i64
+  cf.br ^bb5
+^bb4:
+  %y = ebpf.ldx32 %fp[-8] {core = {type = #builtin.int<1>, access = "0:1", kind = #builtin.int<0>}} : !ebpf.fp -> i64
+  ebpf.stx64 %fp[-16], %y : !ebpf.fp, i64
+  cf.br ^bb5
+^bb5:
+  packet.verdict %one : i64
+}
