@@ -15,4 +15,4 @@
 // ANCHOR: error: pass pipeline, column 1: 'dce' is no operation that passes could be nested in
 // QUOTE:  quote unusual values: key="..."
 // OPTION: error: pass 'dce' has no option 'speed'; it has: none
-// TARGET: error: unknown target 'elv', did you mean 'elf'?; there are: mlir, elf, c, p4, report, bundle
+// TARGET: error: unknown target 'elv', did you mean 'elf'?; there are: mlir, elf, c, p4, report, svg, bundle
