@@ -12,6 +12,7 @@ from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp, int_attr
 from fsir.dialects.placement import EdgeOp, PartOp
 from fsir.driver.diagnostics import place_of
+from fsir.placement.considered import Considered
 from fsir.placement.crossing import Crossing
 from fsir.placement.cuts import PartCuts
 from fsir.placement.decide import Decision, Placed
@@ -155,9 +156,22 @@ class Assembler:
                 "bound": StringAttr(f"{decision.bound:.1f}"),
                 "exact": StringAttr("yes" if decision.exact else "no"),
                 "frequencies": StringAttr(decision.frequencies),
+                "costs": StringAttr(", ".join(dict.fromkeys(t.measured for t in self.targets if t.measured)) or "shipped"),
                 "alternatives": ArrayAttr(alternatives),
+                "considered": ArrayAttr([self._considered(each) for each in decision.compared]),
             }
         )
+
+    def _considered(self, each: Considered) -> DictionaryAttr:
+        told: dict[str, Attribute] = {"placement": StringAttr(each.name)}
+        if each.why_not is not None:
+            return DictionaryAttr(told | {"why_not": StringAttr(each.why_not)})
+        told["mpps"] = StringAttr(f"{each.mpps:.3f}")
+        loads = zip(self.targets, each.loads, strict=True)
+        told["loads"] = DictionaryAttr({target.name: StringAttr(f"{load:.1f}") for target, load in loads})
+        told["handed_over"] = StringAttr(f"{each.handed:.4f}")
+        told["cuts"] = ArrayAttr([StringAttr(place) for place in each.cuts])
+        return DictionaryAttr(told)
 
     # --- operations --------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TYPE_CHECKING
 
 from xdsl.ir import Block
 
@@ -23,8 +24,11 @@ from fsir.placement.crossing import Crossing, Crossings, Impossible
 from fsir.placement.feasible import Reason, Rules
 from fsir.placement.graph import FlowGraph
 from fsir.placement.sharing import conflict
-from fsir.placement.stopping import INF, Graph, Node, Plan, solve, spread
-from fsir.placement.targets import Target, load
+from fsir.placement.stopping import INF, Graph, Node, Plan, Stages, solve, spread
+from fsir.placement.targets import Target, load, stages_of
+
+if TYPE_CHECKING:
+    from fsir.placement.considered import Considered
 
 OBJECTIVES = ("throughput", "cpu", "latency")
 _SEARCH_LIMIT = 500
@@ -104,6 +108,7 @@ class Decision:
 
     alternatives: list[Alternative] = field(default_factory=list)
     frequencies: str = "static estimate"
+    compared: list[Considered] = field(default_factory=list)
 
     @property
     def cost(self) -> float:
@@ -126,6 +131,7 @@ class Chooser:
         """`staying` are programs of the kernel that are not placed; they touch maps, too."""
         self.targets, self.rules, self.costs, self.accesses = list(targets), rules, costs, accesses
         self.objective = objective
+        self.stages = Stages(*stages_of(self.targets))
         kernel = kernel_of(self.targets)
         self._staying: Touches = {}
         for func in staying:
@@ -218,12 +224,15 @@ class Chooser:
         plans: list[Plan] = []
         for program in programs:
             graph = self._graph(program, forbidden)
-            cores = [target.cores for target in self.targets]
-            plan = spread(graph, cores) if self.objective == "throughput" else solve(graph)
+            plan = spread(graph, self.stages) if self.objective == "throughput" else solve(graph)
             if not plan.feasible:
                 raise NoPlacement(program.func, self._explain(program))
             plans.append(plan)
         return plans, sum(plan.cost for plan in plans)
+
+    def problem(self, program: Program) -> Graph:
+        """What has to be decided for one program, whatever the maps."""
+        return self._graph(program, frozenset())
 
     def _graph(self, program: Program, forbidden: Forbidden) -> Graph:
         nodes = []

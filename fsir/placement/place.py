@@ -17,6 +17,7 @@ from fsir.dialects.placement import PartOp
 from fsir.driver.diagnostics import fail, place_of
 from fsir.placement.access import MapAccesses
 from fsir.placement.assemble import Assembler
+from fsir.placement.considered import considered
 from fsir.placement.costs import Costs
 from fsir.placement.crossing import Crossing, Crossings, Impossible
 from fsir.placement.cuts import CutFailed, PartCuts, final_cuts
@@ -73,6 +74,7 @@ def place(module: ModuleOp, options: Options) -> Decision:
     decision, cuts = _decide(chooser, examined)
     decision.alternatives = chooser.alternatives(examined)
     decision.frequencies = frequencies
+    decision.compared = considered(chooser, examined, decision)
     Assembler(module, decision, options.on_failure).run(cuts)
     detach(module)
     return decision

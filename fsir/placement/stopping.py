@@ -8,8 +8,9 @@ may run on different targets for different ways of reaching it, so the best plan
 
 which one pass over the graph in reverse topological order gives (`solve`).
 
-`throughput` minimises instead the largest load of any target (a pipeline is as fast as its slowest stage). That is no
-sum; its Lagrangian is: for weights w ≥ 0 with Σ w = 1 the best weighted sum is a lower bound of the best maximum.
+`throughput` minimises instead the largest load of any stage (a pipeline is as fast as its slowest stage). A stage is a
+set of cores: targets that share their cores are one stage, and their loads add up. The largest load is no sum; its
+Lagrangian is: for weights w ≥ 0 with Σ w = 1 the best weighted sum is a lower bound of the best maximum.
 `spread` sweeps weights, improves the plan with the smallest maximum by moving single cuts, and reports the best bound.
 
 Nothing here knows of IR.
@@ -47,13 +48,15 @@ class Graph:
 class Plan:
     """`hands[t]` holds the nodes in front of which a packet on target t is handed over; `visits[t][n]` how often node n
     is reached on t, per packet; `loads[t]` the cost per packet that target t bears; `cost` their sum (weighted in
-    `solve`, the maximum per core in `spread`), `bound` a lower bound of the best `cost`. INF: there is no plan."""
+    `solve`, that of the busiest stage per core in `spread`), `bound` a lower bound of the best `cost`. INF: there is no
+    plan. `others` are plans that `spread` came by, the best first."""
 
     hands: tuple[frozenset[int], ...]
     visits: tuple[dict[int, float], ...]
     loads: tuple[float, ...]
     cost: float
     bound: float
+    others: tuple[Plan, ...] = ()
 
     @property
     def feasible(self) -> bool:
@@ -109,33 +112,58 @@ def _follow(graph: Graph, hands: Sequence[Collection[int]]) -> tuple[tuple[dict[
     return tuple(visits), tuple(loads)
 
 
-def spread(graph: Graph, cores: Sequence[int]) -> Plan:
-    """A plan with a small load of the busiest target, loads divided by `cores`: the best that weights find, improved by
-    moving single cuts as long as that helps. `bound` says how much better any plan could be."""
-    best: Plan | None = None
+@dataclass(frozen=True)
+class Stages:
+    """What bounds a pipeline: `cores` by target, and by target the number of its stage (`of`). Targets of one stage
+    share its cores."""
+
+    cores: Sequence[int]
+    of: Sequence[int]
+
+    @classmethod
+    def apart(cls, cores: Sequence[int]) -> Stages:
+        """Every target has cores of its own."""
+        return cls(cores, range(len(cores)))
+
+    def busiest(self, loads: Sequence[float]) -> float:
+        """The load of the busiest stage, per core."""
+        total = [0.0] * (max(self.of) + 1)
+        for load, cores, stage in zip(loads, self.cores, self.of, strict=True):
+            total[stage] += load / cores
+        return max(total)
+
+    def weights(self) -> Iterable[list[float]]:
+        """Weights by target for which the weighted sum of loads is never above the busiest stage."""
+        for by_stage in _weights(max(self.of) + 1):
+            yield [by_stage[stage] / cores for stage, cores in zip(self.of, self.cores, strict=True)]
+
+
+def spread(graph: Graph, stages: Stages) -> Plan:
+    """A plan with a small load of the busiest stage: the best that weights find, improved by moving single cuts as long
+    as that helps. `bound` says how much better any plan could be."""
+    found: dict[tuple[frozenset[int], ...], Plan] = {}
     bound = 0.0
-    for weights in _weights(graph.targets):
-        plan = solve(graph, [w / c for w, c in zip(weights, cores, strict=True)])
+    for weights in stages.weights():
+        plan = solve(graph, weights)
         if not plan.feasible:
             return plan
         bound = max(bound, plan.cost)
-        found = _planned(graph, plan.hands, cores)
-        if best is None or found.cost < best.cost * (1 - 1e-9):
-            best = found
-    assert best is not None
+        found.setdefault(plan.hands, _planned(graph, plan.hands, stages))
+    best = min(found.values(), key=lambda plan: plan.cost)
     if best.cost > bound * (1 + 1e-6):
-        best = _improved(graph, best, cores)
-    return Plan(best.hands, best.visits, best.loads, best.cost, min(bound, best.cost))
+        best = _improved(graph, best, stages)
+    others = [plan for plan in found.values() if plan.visits != best.visits]
+    others.sort(key=lambda plan: plan.cost)
+    return Plan(best.hands, best.visits, best.loads, best.cost, min(bound, best.cost), tuple(others))
 
 
-def _planned(graph: Graph, hands: Sequence[frozenset[int]], cores: Sequence[int]) -> Plan:
-    """The plan with these cuts, its cost that of the busiest target."""
+def _planned(graph: Graph, hands: Sequence[frozenset[int]], stages: Stages) -> Plan:
+    """The plan with these cuts, its cost that of the busiest stage."""
     visits, loads = _follow(graph, hands)
-    busiest = max(load / c for load, c in zip(loads, cores, strict=True))
-    return Plan(tuple(hands), visits, loads, busiest, 0.0)
+    return Plan(tuple(hands), visits, loads, stages.busiest(loads), 0.0)
 
 
-def _improved(graph: Graph, plan: Plan, cores: Sequence[int]) -> Plan:
+def _improved(graph: Graph, plan: Plan, stages: Stages) -> Plan:
     """Add or remove one cut at a time, the best first, until none helps; on large graphs only so many are tried."""
     tries = max(_ROUND, _EFFORT // (len(graph.nodes) * graph.targets))
     while tries > 0:
@@ -145,7 +173,7 @@ def _improved(graph: Graph, plan: Plan, cores: Sequence[int]) -> Plan:
         for t, n in moves[tries % stride :: stride]:
             hands = list(plan.hands)
             hands[t] = hands[t] ^ {n}
-            other = _planned(graph, hands, cores)
+            other = _planned(graph, hands, stages)
             if other.cost < best.cost * (1 - 1e-9):
                 best = other
         if best is plan and stride == 1:

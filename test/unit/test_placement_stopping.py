@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsir.placement.stopping import INF, Graph, Node, Plan, solve, spread
+from fsir.placement.stopping import INF, Graph, Node, Plan, Stages, solve, spread
 
 
 @st.composite
@@ -65,17 +65,40 @@ def test_solve_is_the_best_of_all_plans(targets: int, data: st.DataObject) -> No
         assert list(plan.loads) == pytest.approx(loads_of(graph, plan.hands))
 
 
-@settings(max_examples=60, deadline=None)
-@given(graph=graphs(2))
-def test_spread_is_between_its_bound_and_what_it_says(graph: Graph) -> None:
-    plan = spread(graph, [1, 1])
-    best = min(max(loads_of(graph, hands)) for hands in every_plan(graph))
+STAGES = {
+    2: [Stages.apart([1, 1]), Stages.apart([1, 3]), Stages([1, 1], [0, 0]), Stages([2, 2], [0, 0])],
+    3: [Stages.apart([1, 1, 1]), Stages([1, 1, 1], [0, 1, 1]), Stages([1, 2, 1], [0, 1, 0]), Stages([1] * 3, [0] * 3)],
+}
+
+
+@pytest.mark.parametrize("targets", [2, 3])
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_spread_is_between_its_bound_and_what_it_says(targets: int, data: st.DataObject) -> None:
+    """Against every plan; targets have cores of their own, or share them."""
+    graph = data.draw(graphs(targets))
+    stages = data.draw(st.sampled_from(STAGES[targets]))
+    plan = spread(graph, stages)
+    best = min(busiest(loads_of(graph, hands), stages) for hands in every_plan(graph))
     if not plan.feasible:
         assert best == INF
         return
     assert plan.bound <= best + 1e-9
     assert best <= plan.cost + 1e-9
-    assert max(loads_of(graph, plan.hands)) == pytest.approx(plan.cost)
+    assert busiest(loads_of(graph, plan.hands), stages) == pytest.approx(plan.cost)
+    for other in plan.others:
+        assert busiest(loads_of(graph, other.hands), stages) == pytest.approx(other.cost)
+        assert other.cost >= plan.cost * (1 - 1e-9)
+    if len(set(stages.of)) == 1 and len(set(stages.cores)) == 1:
+        assert plan.cost == pytest.approx(best)  # a sum
+
+
+def busiest(loads: list[float], stages: Stages) -> float:
+    """By the definition."""
+    return max(
+        sum(load / c for load, c, s in zip(loads, stages.cores, stages.of, strict=True) if s == stage)
+        for stage in stages.of
+    )
 
 
 def chain(*costs: float, hand: float = 1.0) -> Graph:
@@ -84,13 +107,13 @@ def chain(*costs: float, hand: float = 1.0) -> Graph:
 
 
 def test_a_pipeline_is_cut_in_half_when_halves_are_large() -> None:
-    plan = spread(chain(250.0, 250.0, 250.0, 250.0), [1, 1])
+    plan = spread(chain(250.0, 250.0, 250.0, 250.0), Stages.apart([1, 1]))
     assert plan.cost == pytest.approx(501.0)
     assert plan.hands[0] == {2}
 
 
 def test_a_pipeline_is_not_cut_when_handing_over_costs_more() -> None:
-    plan = spread(chain(25.0, 25.0, hand=60.0), [1, 1])
+    plan = spread(chain(25.0, 25.0, hand=60.0), Stages.apart([1, 1]))
     assert plan.hands[0] == frozenset()
 
 
@@ -111,8 +134,14 @@ def test_a_block_runs_on_both_sides() -> None:
     assert plan.visits[1] == pytest.approx({slow: 0.01, exit_: 0.01})
 
 
+def test_parts_on_one_core_are_not_cut_apart() -> None:
+    """Where the loads add up, handing over only costs."""
+    assert spread(chain(250.0, 250.0), Stages([1, 1], [0, 0])).cost == pytest.approx(500.0)
+    assert spread(chain(250.0, 250.0), Stages.apart([1, 1])).cost == pytest.approx(251.0)
+
+
 def test_no_plan() -> None:
     graph = Graph([Node([INF, INF], [(1.0, 1.0)])], 2)
     plan: Plan = solve(graph)
     assert not plan.feasible
-    assert not spread(graph, [1, 1]).feasible
+    assert not spread(graph, Stages.apart([1, 1])).feasible
