@@ -152,7 +152,8 @@ class _Selector:
         if name in _COMMUTATIVE and constant_of(lhs) is not None:
             lhs, rhs = rhs, lhs
         if name in ("sdiv", "smod") and self.cpu < 4:
-            fail(op, f"'{op.name}' needs instruction set version 4 (lower-scalars{{cpu=4}})")
+            self.signed_division(build, name, lhs, rhs)
+            return
         number = constant_of(rhs)
         if width < 32 and name in _NEED_ZEROS:
             lhs, rhs = self.zero_extended(lhs), rhs if number is not None else self.zero_extended(rhs)
@@ -170,6 +171,37 @@ class _Selector:
                 number &= (1 << width) - 1
             result = _with_immediate(build, name, suffix, lhs, number)
         self.bits.copy(result, op.results[0])
+        build.finish(result)
+
+    def signed_division(self, build: Builder, name: str, lhs: SSAValue, rhs: SSAValue) -> None:
+        """Signed division where there is only an unsigned one: of the absolute values, the sign put on afterwards.
+        (`(x ^ s) - s`, with s the sign of x as all its bits, is x without its sign, and gives it back.)"""
+        type_ = build.op.results[0].type
+        suffix = "" if width_of(type_) == 64 else "32"
+        top = 63 if suffix == "" else 31
+        sign: list[SSAValue] = []
+
+        def without_sign(value: SSAValue) -> SSAValue:
+            word = self.sign_extended(value) if width_of(type_) < 32 else value
+            sign.append(build.insn(f"arshi{suffix}", [word], type_, imm=top))
+            return apply(word, sign[-1])
+
+        def apply(value: SSAValue, by: SSAValue) -> SSAValue:
+            flipped = build.insn(f"xor{suffix}", [value, by], type_)
+            return build.insn(f"sub{suffix}", [flipped, by], type_)
+
+        number = constant_of(rhs)
+        dividend = without_sign(lhs)
+        if number is not None:
+            result = _with_immediate(build, name[1:], suffix, dividend, signed(abs(number), top + 1))
+            by = sign[0] if name == "smod" or number > 0 else None
+            if by is None:
+                by = build.insn(f"xori{suffix}", [sign[0]], type_, imm=-1)
+        else:
+            result = build.insn(name[1:] + suffix, [dividend, without_sign(rhs)], type_)
+            by = sign[0] if name == "smod" else build.insn(f"xor{suffix}", sign, type_)
+        result = apply(result, by)
+        self.bits.copy(result, build.op.results[0])
         build.finish(result)
 
 

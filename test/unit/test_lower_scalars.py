@@ -58,3 +58,29 @@ def test_instructions_are_of_the_version(cpu: int) -> None:
 
 def machine_names(module: ModuleOp) -> set[str]:
     return {op.row.name for f in functions(module) for b in f.body.blocks for op in b.ops if isinstance(op, InsnOp)}
+
+
+@pytest.mark.parametrize("divisor", [1, -1, 7, -7, "min"])
+@pytest.mark.parametrize("width", [8, 16, 32, 64])
+def test_signed_division_without_such_an_instruction(width: int, divisor: int | str) -> None:
+    low, high = -(1 << width - 1), (1 << width - 1) - 1
+    number = low if divisor == "min" else divisor
+    wide = "" if width == 64 else f"%e = arith.extsi %s : i{width} to i64"
+    text = f"""
+    ebpf.func @f section "xdp" {{
+    ^bb0(%x : i{width}):
+      %d = arith.constant {number} : i{width}
+      %q = arith.divsi %x, %d : i{width}
+      %r = arith.remsi %x, %d : i{width}
+      %c = arith.constant 3 : i{width}
+      %t = arith.muli %q, %c : i{width}
+      %s = arith.addi %t, %r : i{width}
+      {wide}
+      ebpf.exit(%{"e" if wide else "s"}) : i64
+    }}
+    """
+    inputs = [(value & (1 << width) - 1,) for value in (0, 1, -1, 6, 7, 8, -6, -7, -8, low, low + 1, high)]
+    inputs = [given for given in inputs if (number, given[0]) != (-1, 1 << width - 1)]
+    module = parse(text)
+    run_pipeline(make_context(), module, "lower-conditions,lower-scalars{cpu=2},allocate-registers,layout-blocks")
+    assert results(module, inputs) == results(parse(text), inputs)
