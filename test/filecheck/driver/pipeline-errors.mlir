@@ -4,7 +4,7 @@
 // RUN: not fs-opt %s -p 'builtin.module(dce' 2>&1 | filecheck %s --check-prefix PAREN
 // RUN: not fs-opt %s -p 'dce{a=b' 2>&1 | filecheck %s --check-prefix BRACE
 // RUN: not fs-opt %s -p 'dce(cse)' 2>&1 | filecheck %s --check-prefix ANCHOR
-// RUN: not fs-opt %s -p 'dce{a=b.c}' 2>&1 | filecheck %s --check-prefix QUOTE
+// RUN: not fs-opt %s -p 'dce{a=b*c}' 2>&1 | filecheck %s --check-prefix QUOTE
 // RUN: not fs-opt %s -p 'dce{speed=9}' 2>&1 | filecheck %s --check-prefix OPTION
 // RUN: not fs-opt %s -t elv 2>&1 | filecheck %s --check-prefix TARGET
 
