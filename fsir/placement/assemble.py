@@ -142,6 +142,7 @@ class Assembler:
     def _summary(self) -> DictionaryAttr:
         """What was decided, and what it was compared with."""
         decision = self.decision
+        measured = [target.measured for target in self.targets if target.measured]
         alternatives = [
             DictionaryAttr(
                 {"target": StringAttr(a.target.name)}
@@ -156,7 +157,7 @@ class Assembler:
                 "bound": StringAttr(f"{decision.bound:.1f}"),
                 "exact": StringAttr("yes" if decision.exact else "no"),
                 "frequencies": StringAttr(decision.frequencies),
-                "costs": StringAttr(", ".join(dict.fromkeys(t.measured for t in self.targets if t.measured)) or "shipped"),
+                "costs": StringAttr(", ".join(dict.fromkeys(measured)) or "shipped"),
                 "alternatives": ArrayAttr(alternatives),
                 "considered": ArrayAttr([self._considered(each) for each in decision.compared]),
             }
