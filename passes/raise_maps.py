@@ -11,7 +11,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.dialects import ebpf, map
-from fsir.dialects.ebpf import form_of, int_attr
+from fsir.dialects.ebpf import UNALLOCATED, form_of, int_attr
 from fsir.dialects.map import HandleType, ValueType
 from fsir.passes._rewrite import (
     conditional,
@@ -50,15 +50,24 @@ def _call(op: Operation) -> None:
     rule = _HELPERS.get(op.helper.data)
     if rule is None or len(op.operands) != rule[1] or not isinstance(handle := op.operands[0].type, HandleType):
         return
-    cls = rule[0]
-    if cls is map.LookupAtOp and not isinstance(op.res.type, ValueType):
+    cls, name = rule[0], handle.map.root_reference.data
+    declaration = map.declaration_of(op, name)
+    if cls is map.LookupAtOp and declaration is not None and declaration.type.data in _ACQUIRING:
         return
-    if cls is map.RedirectOp and not all(is_integer(value.type, 64) for value in op.operands[1:]):
-        return
+    before: list[Operation] = []
+    operands = list(op.operands[1:])
+    if cls is map.RedirectOp:
+        if not all(is_integer(value.type, 64) or value.type == UNALLOCATED for value in operands):
+            return
+        numbers = [number for value in operands if (number := narrowed(value, 64)) is not None]
+        before, operands = [new for ops, _ in numbers for new in ops], [value for _, value in numbers]
     result: Attribute = op.res.type if cls is map.LookupAtOp else i64
-    properties: dict[str, Attribute] = {"map": SymbolRefAttr(handle.map.root_reference.data)}
-    replace(op, [cls.create(operands=op.operands[1:], result_types=[result], properties=properties)])
+    properties: dict[str, Attribute] = {"map": SymbolRefAttr(name)}
+    replace(op, [*before, cls.create(operands=operands, result_types=[result], properties=properties)])
 
+
+_ACQUIRING = frozenset({"sockmap", "sockhash"})
+"""Maps of which a look-up takes a reference to a socket: two of them are never one."""
 
 _HELPERS: dict[int, tuple[type[Operation], int]] = {
     1: (map.LookupAtOp, 2),

@@ -21,6 +21,8 @@ from xdsl.dialects.builtin import (
     SymbolRefAttr,
     UnitAttr,
     i1,
+    i32,
+    i64,
 )
 from xdsl.ir import Attribute, Dialect, Operation, SSAValue
 from xdsl.irdl import (
@@ -41,7 +43,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from fsir.dialects._records import check_numbers, check_records
 from fsir.dialects.ebpf.base import EbpfOp
-from fsir.dialects.ebpf.types import WordType
+from fsir.dialects.ebpf.types import RegType, WordType
 
 
 @irdl_attr_definition
@@ -108,32 +110,49 @@ def declaration_of(op: Operation, name: str) -> DeclOp | None:
     return next((d for d in top.body.block.ops if isinstance(d, DeclOp) and d.sym_name.data == name), None)
 
 
-def _check_size(op: EbpfOp, what: str, values: Sequence[SSAValue]) -> None:
-    """Raise VerifyException unless operands are together as long as the map's key or value."""
+def _declared(op: EbpfOp) -> DeclOp:
+    """The declaration of an operation's map. Raises VerifyException when there is none."""
     name = op.symbol_prop("map")
     declaration = declaration_of(op, name)
     if declaration is None:
         raise VerifyException(f"no map @{name} is declared in the module; declare it with map.decl")
+    return declaration
+
+
+def _check_size(op: EbpfOp, what: str, values: Sequence[SSAValue]) -> None:
+    """Raise VerifyException unless operands are together as long as the map's key or value."""
+    declaration = _declared(op)
     want = declaration.int_prop(f"{what}_size")
     have = sum(value.type.width.data // 8 for value in values if isinstance(value.type, IntegerType))
     if have != want:
+        name = declaration.sym_name.data
         raise VerifyException(f"the {what} of @{name} has {want} bytes, the operands have {have}")
+
+
+def _check_found(op: EbpfOp) -> None:
+    """Raise VerifyException unless a lookup gives the address of a value of its map, or a word of unknown kind."""
+    given = op.results[0].type
+    name = op.symbol_prop("map")
+    if not isinstance(given, RegType) and given != ValueType(SymbolRefAttr(name)):
+        raise VerifyException(f"a lookup in @{name} gives !map.value<@{name}> or !ebpf.reg, not {given}")
 
 
 @irdl_op_definition
 class LookupOp(EbpfOp):
-    """The address of the value under a key, or null (bpf_map_lookup_elem)."""
+    """The address of the value under a key, or null (bpf_map_lookup_elem). In maps of sockets and of maps it is that of
+    something else, a word of unknown kind."""
 
     name = "map.lookup"
     FORMAT: ClassVar[tuple[str, ...]] = ("@map", "*key")
     key = var_operand_def(IntegerType)
-    res = result_def(ValueType)
+    res = result_def()
     map = prop_def(SymbolRefAttr)
     key_count = prop_def(IntAttr)
 
     def verify_(self) -> None:
         super().verify_()
         _check_size(self, "key", self.operands)
+        _check_found(self)
 
 
 @irdl_op_definition
@@ -143,8 +162,13 @@ class LookupAtOp(EbpfOp):
     name = "map.lookup_at"
     FORMAT: ClassVar[tuple[str, ...]] = ("@map", "[", "%", "]")
     key = operand_def()
-    res = result_def(ValueType)
+    res = result_def()
     map = prop_def(SymbolRefAttr)
+
+    def verify_(self) -> None:
+        super().verify_()
+        _declared(self)
+        _check_found(self)
 
 
 @irdl_op_definition
@@ -195,6 +219,10 @@ class UpdateAtOp(EbpfOp):
     res = result_def()
     map = prop_def(SymbolRefAttr)
 
+    def verify_(self) -> None:
+        super().verify_()
+        _declared(self)
+
 
 @irdl_op_definition
 class DeleteOp(EbpfOp):
@@ -222,6 +250,10 @@ class DeleteAtOp(EbpfOp):
     res = result_def()
     map = prop_def(SymbolRefAttr)
 
+    def verify_(self) -> None:
+        super().verify_()
+        _declared(self)
+
 
 @irdl_op_definition
 class RedirectOp(EbpfOp):
@@ -234,6 +266,10 @@ class RedirectOp(EbpfOp):
     flags = operand_def()
     res = result_def()
     map = prop_def(SymbolRefAttr)
+
+    def verify_(self) -> None:
+        super().verify_()
+        _declared(self)
 
 
 @irdl_op_definition
@@ -284,6 +320,15 @@ class AtomicOp(EbpfOp):
     res = opt_result_def()
     op = prop_def(StringAttr)
     off = prop_def(IntAttr)
+
+    def verify_(self) -> None:
+        super().verify_()
+        if self.op.data not in self.KINDS:
+            raise VerifyException(f"there is no atomic '{self.op.data}'; there are {', '.join(sorted(self.KINDS))}")
+        if self.arg.type not in (i32, i64):
+            raise VerifyException(f"atomics are of i32 or i64, not of {self.arg.type}")
+        if self.res is not None and self.res.type != self.arg.type:
+            raise VerifyException(f"the result is of the argument's type {self.arg.type}, not of {self.res.type}")
 
 
 MAP = Dialect(

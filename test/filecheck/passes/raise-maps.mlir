@@ -2,6 +2,8 @@
 
 map.decl @m "hash" key 4 value 16 entries 1 flags 0
 map.decl @ports "devmap" key 4 value 4 entries 1 flags 0
+map.decl @queues "xskmap" key 4 value 4 entries 1 flags 0
+map.decl @sockets "sockmap" key 4 value 8 entries 1 flags 0
 
 // CHECK-LABEL: ebpf.func @operations
 ebpf.func @operations section "xdp" attributes {prog_type = "xdp"} {
@@ -56,6 +58,23 @@ ebpf.func @unknown section "xdp" attributes {prog_type = "xdp"} {
   // CHECK-NEXT: ebpf.jnei %v, 0
   ebpf.jnei %v, 0, ^out, ^out : reg
 ^out:
+  ebpf.end
+}
+
+// What is found in some maps is no value; a reference to a socket is taken, which no pass must take twice or once less.
+
+// CHECK-LABEL: ebpf.func @others
+ebpf.func @others section "xdp" attributes {prog_type = "xdp"} {
+^entry(%key : !ebpf.fp, %x : !ebpf.reg):
+  %queues = ebpf.ld_sym @queues -> !map.handle<@queues>
+  // CHECK: map.lookup_at @queues[%key] : !ebpf.fp -> reg
+  %v = ebpf.call 1(%queues, %key) : !map.handle<@queues>, !ebpf.fp -> reg
+  %sockets = ebpf.ld_sym @sockets -> !map.handle<@sockets>
+  // CHECK: ebpf.call 1(%sockets, %key)
+  %s = ebpf.call 1(%sockets, %key) : !map.handle<@sockets>, !ebpf.fp -> reg
+  // CHECK: %[[X:.*]] = ebpf.cast %x : reg -> i64
+  // CHECK: map.redirect @queues[%[[X]]] flags
+  %r = ebpf.call 51(%queues, %x, %x) : !map.handle<@queues>, reg, reg -> i64
   ebpf.end
 }
 

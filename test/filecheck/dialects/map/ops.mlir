@@ -2,6 +2,8 @@
 
 // CHECK: map.decl @flows "hash" key 12 value 8 entries 1024 flags 0 {section = ".maps"}
 map.decl @flows "hash" key 12 value 8 entries 1024 flags 0 {section = ".maps"}
+// CHECK-NEXT: map.decl @ports "devmap" key 4 value 4 entries 8 flags 0
+map.decl @ports "devmap" key 4 value 4 entries 8 flags 0
 
 // CHECK-LABEL: ebpf.func @ops
 ebpf.func @ops section "xdp" {
@@ -19,6 +21,8 @@ ebpf.func @ops section "xdp" {
   map.store %v[4], %x : !map.value<@flows>, i32
   // CHECK-NEXT: map.atomic "add" %v[0], %x : !map.value<@flows>, i32
   map.atomic "add" %v[0], %x : !map.value<@flows>, i32
+  // CHECK-NEXT: %old = map.atomic "xor" %v[4], %x : !map.value<@flows>, i32 -> i32
+  %old = map.atomic "xor" %v[4], %x : !map.value<@flows>, i32 -> i32
   // CHECK-NEXT: %rc = map.update @flows key (%a, %b) value (%a) flags %a : i64, i32, i64, i64 -> i64
   %rc = map.update @flows key (%a, %b) value (%a) flags %a : i64, i32, i64, i64 -> i64
   // CHECK-NEXT: %rc_1 = map.update_at @flows[%key], %key flags %a : !ebpf.fp, !ebpf.fp, i64 -> i64
