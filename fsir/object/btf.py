@@ -274,7 +274,9 @@ class Btf:
         raise self.error(f"type {type_id} is defined by itself; the file is damaged")
 
     def kind(self, type_id: int) -> Kind:
-        """The kind of the type itself, unresolved."""
+        """The kind of the type itself, unresolved. Raises for a number (of `.BTF.ext`, say) that no type has."""
+        if not 0 <= type_id < len(self.types):
+            raise self.error(f"there is no type {type_id}, only {len(self.types) - 1}; what refers to it is damaged")
         return self.types[type_id].kind
 
     def target(self, type_id: int) -> int:

@@ -291,3 +291,10 @@ def test_damage_never_gives_another_exception() -> None:
         except ObjectError:
             refused += 1
     assert refused > 300
+
+
+def test_a_type_that_is_not_there_is_named() -> None:
+    """Such as one that the function info of a damaged `.BTF.ext` names."""
+    _, btf = sample()
+    with pytest.raises(ObjectError, match="there is no type 9999, only"):
+        btf.kind(9999)
