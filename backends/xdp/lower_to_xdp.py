@@ -23,13 +23,15 @@ class LowerToXdp(PipelinePass):
     Instruction selection, frame layout, register allocation and block layout, in this order. A function that comes out
     longer than its original code, or that cannot be lowered, gets its original code back, with a remark and the reason
     in its `keep` property; with `fallback=false` (and under `--no-fallback`) that is an error. `cpu` bounds the
-    instruction set as in `lower-scalars`.
+    instruction set as in `lower-scalars`. With `ask-kernel`, the kernel of this machine is asked to load the programs,
+    and the functions of one that it refuses, but takes as it was, get their original code back likewise.
     """
 
     name = "lower-to-xdp"
 
     fallback: bool = True
     cpu: int = 0
+    ask_kernel: bool = False
 
     def pipeline(self) -> str:
         """The sequence, as pipeline text."""
@@ -47,6 +49,12 @@ class LowerToXdp(PipelinePass):
                 new = instruction_count(func)
                 if new > size:
                     self._give_up(func, f"lowered it has {new} instructions, originally {size}")
+        if self.ask_kernel:
+            from fsir.backends.xdp._ask_kernel import refused
+
+            for func, reason in list(refused(op)):
+                if func.keep is None:
+                    self._give_up(func, reason)
 
     def _keep_original(self, func: FuncOp, error: FailedAt) -> bool:
         if func.original is None or not _has_original_meaning(func):

@@ -9,7 +9,7 @@
 // CHECK:         %[[R:.*]] = ebpf.movi 2 -> r0
 // CHECK-NEXT:    ebpf.exit (%[[R]]) : r0
 // REMARK-DAG:  remark: function longer keeps its original code: lowered it has 4 instructions, originally 2
-// ERROR:       error: {{.*}}function impossible keeps its original code: 'arith.divsi' needs
+// ERROR:       error: {{.*}}function impossible keeps its original code: 'arith.minui' has no
 ebpf.func @longer section "xdp" attributes {prog_type = "xdp", original = {code = "b7000000020000009500000000000000"}} {
 ^bb0(%ctx : !ebpf.reg):
   %a = ebpf.ldx32 %ctx[0] : reg -> i64
@@ -20,13 +20,13 @@ ebpf.func @longer section "xdp" attributes {prog_type = "xdp", original = {code 
 
 // What cannot be lowered, too, keeps the others from nothing.
 // CHECK-LABEL: ebpf.func @impossible
-// CHECK-SAME:    keep = "'arith.divsi' needs instruction set version 4
+// CHECK-SAME:    keep = "'arith.minui' has no machine instruction
 // CHECK:         ebpf.movi 2 -> r0
-// REMARK-DAG:  remark: function impossible keeps its original code: 'arith.divsi' needs instruction set version 4
+// REMARK-DAG:  remark: function impossible keeps its original code: 'arith.minui' has no machine instruction
 ebpf.func @impossible section "xdp" attributes {prog_type = "xdp", original = {code = "b7000000020000009500000000000000"}} {
 ^bb0(%ctx : !ebpf.reg):
   %a = ebpf.ldx32 %ctx[0] : reg -> i64
   %b = ebpf.ldx32 %ctx[12] : reg -> i64
-  %c = arith.divsi %a, %b : i64
+  %c = arith.minui %a, %b : i64
   ebpf.exit(%c) : i64
 }
