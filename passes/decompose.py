@@ -21,6 +21,8 @@ class DecomposePass(ModulePass):
     several parts. `cut-at` names places where the first target has to hand over: source lines, or blocks as they are
     numbered in the printed function (`bb12`). `on-failure` is the verdict (`aborted`, `drop`, `pass`) for a packet that
     cannot be handed over. `program` names the one to place where there are several; the others then stay as they are.
+    With `verify` (as root) the kernel has the last word: what is to run on XDP is loaded, what it refuses goes
+    elsewhere, and all is thought over until it loads.
     `profile` is a file that `fs-run --profile-out` wrote, for how often each block runs; otherwise that is estimated.
 
     The functions move into a `placement.part` for each target; `placement.edge` says what a handoff carries. Fails
@@ -34,6 +36,7 @@ class DecomposePass(ModulePass):
     on_failure: str = "aborted"
     program: str | None = None
     profile: str | None = None
+    verify: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         from fsir.placement.place import Options, place
@@ -41,6 +44,7 @@ class DecomposePass(ModulePass):
 
         try:
             cuts = tuple(map(str, self.cut_at))
-            place(op, Options(self.targets, self.objective, cuts, self.on_failure, self.program, self.profile))
+            kind = (self.targets, self.objective, cuts, self.on_failure, self.program, self.profile, self.verify)
+            place(ctx, op, Options(*kind))
         except TargetError as error:
             fail(op, str(error))

@@ -64,6 +64,7 @@ class KernelProgram:
     - `maps` fills maps: see `contents`.
     - `shared` gives existing maps (file descriptors) to use in place of the object's own.
     - `seed` is for the random numbers of a program that `freeze-environment` changed.
+    - `log_size` bounds the verifier's log that a refusal comes with (its end; megabytes where the verifier gave up).
     - `cpu` is where `run_all` runs (by default the first that this thread may use).
 
     Raises `KernelError`, with the verifier's log where it is the verifier that refuses, and
@@ -82,6 +83,7 @@ class KernelProgram:
         shared: Mapping[str, int] | None = None,
         cpu: int | None = None,
         seed: int = 0,
+        log_size: int | None = None,
     ) -> None:
         availability.require()
         elf = _for_libbpf(elf)
@@ -97,7 +99,12 @@ class KernelProgram:
             self._prepare_maps(map_sizes or {}, shared or {})
             self._prepare_data(parsed, rodata or {}, maps or {})
             self._inner = {m.name: shape(inner) for m in self._object.maps if (inner := m.inner())}
-            self._object.load()
+            log = self._program.keep_log(log_size) if log_size is not None else None
+            try:
+                self._object.load()
+            except KernelError as error:
+                said = log.value.decode(errors="replace") if log is not None else ""
+                raise KernelError(error.what, error.errno, f"{error.log}\n{said}" if said else error.log) from error
             self._world.programs = {p.name: p.fd for p in self._object.programs if p.loaded}
             internal = {m.name for m in self._object.maps if m.internal}  # filled before loading
             self.set_maps({name: entries for name, entries in (maps or {}).items() if name not in internal})

@@ -35,6 +35,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_program__set_type": (c_int, [c_void_p, c_int]),
     "bpf_program__set_expected_attach_type": (c_int, [c_void_p, c_int]),
     "bpf_program__expected_attach_type": (c_int, [c_void_p]),
+    "bpf_program__set_log_buf": (c_int, [c_void_p, c_void_p, c_size_t]),
     "bpf_program__set_autoload": (c_int, [c_void_p, c_bool]),
     "bpf_program__autoload": (c_bool, [c_void_p]),
     "bpf_program__fd": (c_int, [c_void_p]),
@@ -144,6 +145,14 @@ class Program:
 
     def set_autoload(self, wanted: bool) -> None:
         _check(library().bpf_program__set_autoload(self.handle, wanted), f"cannot set autoload of {self.name}")
+
+    def keep_log(self, size: int) -> ctypes.Array[ctypes.c_char]:
+        """Have the last `size` bytes of the verifier's log written to the buffer returned, whatever it says; before
+        `load`. From kernel 6.4 on: older ones refuse programs whose log is longer."""
+        buffer = ctypes.create_string_buffer(size)
+        code = library().bpf_program__set_log_buf(self.handle, buffer, size)
+        _check(code, f"cannot set the log of {self.name}")
+        return buffer
 
     @property
     def loaded(self) -> bool:

@@ -39,7 +39,7 @@ class _Edge:
 
 
 class Assembler:
-    """Replaces a module's programs by the parts they are cut into."""
+    """Replaces a module's programs by the parts they are cut into. `module` may be a copy of the one decided on."""
 
     def __init__(self, module: ModuleOp, decision: Decision, on_failure: str) -> None:
         self.module, self.decision, self.on_failure = module, decision, on_failure
@@ -51,7 +51,8 @@ class Assembler:
     def run(self, cuts: list[list[PartCuts]]) -> None:
         """Build the parts; `cuts` by program and target."""
         self.module.attributes["placement.decision"] = self._summary()
-        programs = [placed.program.func for placed in self.decision.placed]
+        names = {placed.program.func.symbol for placed in self.decision.placed}
+        programs = [op for op in self.module.body.block.ops if isinstance(op, FuncOp) and op.symbol in names]
         for placed, parts in zip(self.decision.placed, cuts, strict=True):
             self._program(placed, parts)
         self._copy_called()

@@ -18,6 +18,7 @@ from xdsl.ir import Block
 
 from fsir.backends.handoff import Layout
 from fsir.dialects.ebpf import FuncOp
+from fsir.driver.diagnostics import place_of
 from fsir.placement.access import ANY_MAP, Kind, MapAccesses
 from fsir.placement.costs import Costs
 from fsir.placement.crossing import Crossing, Crossings, Impossible
@@ -82,6 +83,19 @@ class Placed:
     def runs(self, target: int) -> set[int]:
         """The pieces that run on a target."""
         return {n for n in self.plan.visits[target] if n not in self.plan.hands[target]}
+
+    def refuse(self, piece: int, target: int, why: str) -> bool:
+        """Keep a piece off a target where it runs, or handing over in front of it, where that is done; False where
+        neither is."""
+        if piece in self.plan.hands[target] and piece in self.plan.visits[target]:
+            self.program.uncuttable.add((piece, target))
+        elif piece in self.runs(target):
+            place = str(place_of(self.program.graph.pieces[piece].entries[0].first_op))
+            self.program.run[piece][target] = INF
+            self.program.why_not[piece][target].append(Reason(place, why))
+        else:
+            return False
+        return True
 
 
 @dataclass(frozen=True)

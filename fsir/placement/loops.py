@@ -158,10 +158,24 @@ def _signed(value: int, width: int) -> int:
     return value - (1 << width) if value >> (width - 1) else value
 
 
+_DEPTH = 200
+"""Operations on the way from a value to constants; what is further from them counts as unknown."""
+
+
 def evaluate(value: SSAValue, env: Env) -> int | None:
     """The unsigned value of a scalar that depends on constants and `env` only, else None."""
+    return _evaluate(value, env, {}, _DEPTH)
+
+
+def _evaluate(value: SSAValue, env: Env, known: dict[SSAValue, int | None], depth: int) -> int | None:
     if value in env:
         return env[value]
+    if value not in known:
+        known[value] = _computed(value, env, known, depth - 1) if depth else None
+    return known[value]
+
+
+def _computed(value: SSAValue, env: Env, known: dict[SSAValue, int | None], depth: int) -> int | None:
     op = value.owner
     if not isinstance(op, Operation) or not isinstance(value.type, IntegerType):
         return None
@@ -173,16 +187,16 @@ def evaluate(value: SSAValue, env: Env) -> int | None:
         imm: int = op.imm.data
         return imm & mask & ((1 << op.row.width) - 1)
     if isinstance(op, arith.ExtUIOp | arith.TruncIOp):
-        inner = evaluate(op.operands[0], env)
+        inner = _evaluate(op.operands[0], env, known, depth)
         return None if inner is None else inner & mask
     if isinstance(op, arith.ExtSIOp) and isinstance(op.input.type, IntegerType):
-        inner = evaluate(op.input, env)
+        inner = _evaluate(op.input, env, known, depth)
         return None if inner is None else _signed(inner, op.input.type.width.data) & mask
     rule = _ARITH.get(type(op))
     if rule is not None:
-        a, b = evaluate(op.operands[0], env), evaluate(op.operands[1], env)
+        a, b = (_evaluate(operand, env, known, depth) for operand in op.operands)
         return None if a is None or b is None else int(rule(a, b)) & mask
     if isinstance(op, ebpf.AluRIOp) and op.row.width == 64 and op.row.op in _MACHINE:
-        a = evaluate(op.lhs, env)
+        a = _evaluate(op.lhs, env, known, depth)
         return None if a is None else int(_MACHINE[op.row.op](a, op.imm.data & mask)) & mask
     return None

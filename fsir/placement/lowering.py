@@ -10,6 +10,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Operation
 
+from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.placement import EdgeOp, PartOp, ShareOp
 from fsir.driver.diagnostics import fail
 from fsir.driver.pass_manager import run_pipeline
@@ -62,11 +63,14 @@ def object_module(ctx: Context, placed: ModuleOp, name: str, target: Target) -> 
     """The object of the XDP part `name`: `placed` is taken apart."""
     run_pipeline(ctx, placed, "lower-handoff")
     result = ModuleOp([], dict(placed.attributes), StringAttr(object_name(name)))
+    (part,) = [op for op in parts_of(placed) if op.sym_name.data == name]
+    own = {op.symbol for op in part.body.block.ops if isinstance(op, FuncOp)}
     for op in list(placed.body.block.ops):
-        if isinstance(op, PartOp):
-            if op.sym_name.data == name:
-                _move(list(op.body.block.ops), result)
-        elif not isinstance(op, EdgeOp | ShareOp):
+        if op is part:
+            _move(list(op.body.block.ops), result)
+        elif isinstance(op, FuncOp) and op.symbol in own:
+            continue  # programs outside of the parts call it, too: the part has a copy
+        elif not isinstance(op, PartOp | EdgeOp | ShareOp):
             _move([op], result)
     run_pipeline(ctx, result, f"lower-to-xdp{{cpu={target.isa}}}" if target.isa < 4 else "lower-to-xdp")
     return result

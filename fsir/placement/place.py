@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block
 
@@ -43,9 +44,10 @@ class Options:
     on_failure: str = "aborted"
     program: str | None = None
     profile: str | None = None
+    verify: bool = False
 
 
-def place(module: ModuleOp, options: Options) -> Decision:
+def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     """Place the XDP programs of a module. Raises FailedAt where there is no placement, TargetError for targets."""
     targets = load_all(options.targets)
     _check(module, options)
@@ -72,6 +74,12 @@ def place(module: ModuleOp, options: Options) -> Decision:
         for func in programs
     ]
     decision, cuts = _decide(chooser, examined)
+    if options.verify:
+        from fsir.placement.verified import Verifier
+
+        verifier = Verifier(ctx, module)
+        while not verifier.accepts(decision, cuts):
+            decision, cuts = _decide(chooser, examined)
     decision.alternatives = chooser.alternatives(examined)
     decision.frequencies = frequencies
     decision.compared = considered(chooser, examined, decision)
