@@ -28,7 +28,7 @@ class OptimizePass(PipelinePass):
         "value-numbering",
         "eliminate-dead-code",
         "simplify-cfg",
-        "split-ends",
+        "split-edges",
         "merge-blocks",
         "simplify-cfg",
         "name-fields",

@@ -15,11 +15,12 @@ from fsir.analysis.block_args import simplify_block_args
 from fsir.analysis.cfg import erase_unreachable, successor_operands
 from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.effects import EffectTable
+from fsir.analysis.evaluate import width_of
 from fsir.analysis.facts import BranchFacts
 from fsir.analysis.memory_versions import MemoryVersions
 from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp
-from fsir.passes._rewrite import constant, raised_functions, replace
+from fsir.passes._rewrite import constant, constant_of, raised_functions, replace
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,20 @@ _LOADS = (
     map.LookupAtOp,
 )
 _CONDITIONS = (arith.CmpiOp, packet.GuardOp, map.HitOp)
+_KEPT_APART = (arith.ConstantOp, ebpf.MovRIOp, ebpf.UndefOp)
+"""Where a program writes a constant is where it needs it in a register; each is best made there."""
 _COMMUTATIVE = frozenset(
     {f"arith.{name}" for name in ("addi", "muli", "andi", "ori", "xori")}
     | {f"ebpf.{name}{width}" for name in ("add", "mul", "and", "or", "xor") for width in ("", "32")}
 )
 _NAMES = frozenset({"field", "unused"})
 """Properties without meaning."""
+
+
+def _known(value: SSAValue) -> tuple[int, int] | None:
+    """Width and value of a constant."""
+    known = constant_of(value)
+    return None if known is None else (width_of(value.type), known)
 
 
 class _Numbering:
@@ -138,7 +147,7 @@ class _Numbering:
 
     def key(self, op: Operation) -> object:
         """What the values of equal computations have in common; None for an operation that is left alone."""
-        if len(op.results) != 1 or isinstance(op, ebpf.UndefOp) or "core" in op.properties:
+        if len(op.results) != 1 or isinstance(op, _KEPT_APART) or "core" in op.properties:
             return None
         effects = self.effects.of(op)
         memory = None
@@ -148,11 +157,10 @@ class _Numbering:
                 return None
         elif not effects.pure:
             return None
-        operands: list[SSAValue] = list(op.operands)
-        if op.name in _COMMUTATIVE:
-            operands.sort(key=id)
+        ordered = (_known(value) or value for value in op.operands)
+        operands: object = frozenset(ordered) if op.name in _COMMUTATIVE else tuple(ordered)
         properties = tuple((name, value) for name, value in sorted(op.properties.items()) if name not in _NAMES)
-        return op.name, op.results[0].type, tuple(operands), properties, memory
+        return op.name, op.results[0].type, operands, properties, memory
 
     def may_stand_for(self, leader: SSAValue, op: Operation) -> bool:
         """Whether the verifier knows as much about the leader as about the value it replaces."""

@@ -7,7 +7,6 @@ map.decl @count "percpu_array" key 4 value 8 entries 256 flags 0
 // CHECK-NEXT:    ^bb0(%ctx: !packet.ctx):
 // CHECK-NEXT:      %data = packet.data %ctx
 // CHECK-NEXT:      %end = packet.end %ctx
-// CHECK-NEXT:      %pass = arith.constant 2 : i64
 // CHECK-NEXT:      %guard = packet.guard %data[34], %end
 // CHECK-NEXT:      cf.cond_br %guard, ^bb1, ^bb{{.*}}
 // CHECK-NEXT:    ^bb1:

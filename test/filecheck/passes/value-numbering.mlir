@@ -189,3 +189,23 @@ ebpf.func @bound section "xdp" attributes {prog_type = "xdp"} {
   %first = packet.load %next[0] : !packet.ptr -> i64
   packet.verdict %first : i64
 }
+
+// Constants stay where they are made, and count by value.
+// CHECK-LABEL: ebpf.func @constants
+// CHECK:           %five = arith.constant 5 : i64
+// CHECK-NEXT:      %sum = arith.addi %word, %five : i64
+// CHECK-NEXT:      %again = arith.constant 5 : i64
+// CHECK-NEXT:      %both = arith.xori %sum, %again : i64
+// CHECK-NEXT:      %all = arith.muli %both, %sum : i64
+ebpf.func @constants section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %five = arith.constant 5 : i64
+  %sum = arith.addi %word, %five : i64
+  %again = arith.constant 5 : i64
+  %both = arith.xori %sum, %again : i64
+  %same = arith.addi %again, %word : i64
+  %all = arith.muli %both, %same : i64
+  packet.verdict %all : i64
+}

@@ -1,4 +1,4 @@
-// RUN: fs-opt %s -p split-ends | filecheck %s
+// RUN: fs-opt %s -p split-edges | filecheck %s
 
 // What two branches return is made where it is returned; what only one returns, and what is not known, stays.
 // CHECK-LABEL: ebpf.func @branches
@@ -58,10 +58,15 @@ ebpf.func @jumps section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %r : i64
 }
 
-// An end that does more than return its argument is left alone.
+// An end that does more than return its argument is there once.
 // CHECK-LABEL: ebpf.func @more
-// CHECK:           cf.cond_br %a, ^bb2(%two : i64), ^bb1
-// CHECK:           cf.cond_br %b, ^bb2(%two : i64), ^bb2(%word : i64)
+// CHECK:           cf.cond_br %a, ^[[WAY:bb[0-9]+]], ^bb1
+// CHECK:           cf.cond_br %b, ^[[WAY]], ^[[END:bb[0-9]+]](%word : i64)
+// CHECK-NEXT:    ^[[WAY]]:
+// CHECK-NEXT:      %[[TWO:.*]] = arith.constant 2 : i64
+// CHECK-NEXT:      cf.br ^[[END]](%[[TWO]] : i64)
+// CHECK-NEXT:    ^[[END]](%r: i64):
+// CHECK-NEXT:      %time = ebpf.call 5
 ebpf.func @more section "xdp" attributes {prog_type = "xdp"} {
 ^bb0(%ctx: !packet.ctx):
   %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
@@ -75,4 +80,37 @@ ebpf.func @more section "xdp" attributes {prog_type = "xdp"} {
 ^bb2(%r: i64):
   %time = ebpf.call 5() -> i64
   packet.verdict %r : i64
+}
+
+// Two branches pass the same to a block that goes on; one passes something else, and one a value with its constant.
+// CHECK-LABEL: ebpf.func @joins
+// CHECK:           cf.cond_br %a, ^[[WAY:bb[0-9]+]], ^bb1
+// CHECK:           cf.cond_br %b, ^[[WAY]], ^bb2
+// CHECK:           cf.cond_br %c, ^[[JOIN:bb[0-9]+]](%two, %one : i64, i64), ^bb3
+// CHECK:           cf.cond_br %d, ^[[JOIN]](%one, %word : i64, i64), ^[[JOIN]](%one, %word : i64, i64)
+// CHECK-NEXT:    ^[[WAY]]:
+// CHECK-NEXT:      %[[A:.*]] = arith.constant 1 : i64
+// CHECK-NEXT:      %[[B:.*]] = arith.constant 2 : i64
+// CHECK-NEXT:      cf.br ^[[JOIN]](%[[A]], %[[B]] : i64, i64)
+ebpf.func @joins section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %one = arith.constant 1 : i64
+  %two = arith.constant 2 : i64
+  %last = arith.constant 3 : i64
+  %a = arith.cmpi ult, %word, %one : i64
+  %b = arith.cmpi ugt, %word, %two : i64
+  %c = arith.cmpi eq, %word, %two : i64
+  %d = arith.cmpi eq, %word, %last : i64
+  cf.cond_br %a, ^bb4(%one, %two : i64, i64), ^bb1
+^bb1:
+  cf.cond_br %b, ^bb4(%one, %two : i64, i64), ^bb2
+^bb2:
+  cf.cond_br %c, ^bb4(%two, %one : i64, i64), ^bb3
+^bb3:
+  cf.cond_br %d, ^bb4(%one, %word : i64, i64), ^bb4(%one, %word : i64, i64)
+^bb4(%x: i64, %y: i64):
+  %sum = arith.addi %x, %y : i64
+  packet.verdict %sum : i64
 }
