@@ -14,12 +14,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz import objects
 from fuzz.mutate_objects import mutated_object
 from fuzz.mutate_text import mutated_text
 from fuzz.outcomes import attempt
 
 from fsir.driver import inputs
 from fsir.driver.cli import main
+from fsir.driver.optimizer import Optimizer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*/*.o"))
@@ -279,3 +281,20 @@ def test_what_never_ends_is_refused(
         done = subprocess.run(command, stdin=endless, capture_output=True, check=False)
     assert done.returncode == 1
     assert done.stderr.decode().startswith("<stdin>: error: more than 256 MiB")
+
+
+# --- python -m fuzz objects ------------------------------------------------------------------------------------------
+
+
+def test_the_sweep_finds_what_must_not_happen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ROUTER.read_bytes()
+    assert objects.examine(data, 1, tmp_path).findings == []
+
+    def crash(self: Optimizer) -> int:
+        raise KeyError("x")
+
+    monkeypatch.setattr(Optimizer, "run", crash)
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    findings = objects.examine(data, 1, fresh).findings
+    assert any("print: " in what and "internal error" in what for _, what in findings)
