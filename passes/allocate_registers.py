@@ -6,7 +6,7 @@ from typing import cast
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, Operation, Region
+from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.dialects.ebpf import UNALLOCATED, CastOp, ExitOp, FuncOp, MovRIOp, functions, jump
@@ -66,23 +66,30 @@ def join_exits(body: Region) -> bool:
     exits = [op for block in body.blocks if isinstance(op := block.last_op, ExitOp) and op.value is not None]
     if len(exits) < 2:
         return False
-    joint = Block(arg_types=[UNALLOCATED])
+    types = {op.value.type for op in exits if op.value is not None}
+    type_ = types.pop() if len(types) == 1 else UNALLOCATED
+    joint = Block(arg_types=[type_])
     joint.add_op(type(exits[-1]).create(operands=[joint.args[0]], location=exits[-1].location))
     body.add_block(joint)
     entry = body.first_block
     assert entry is not None
+    early: dict[tuple[str, int], SSAValue] = {}
     for op in exits:
-        block, result = op.parent, op.value
-        assert block is not None and result is not None
-        constant = result.owner
-        value: Operation = CastOp.create(operands=[result], result_types=[UNALLOCATED])
+        block, passed = op.parent, op.value
+        assert block is not None and passed is not None
+        constant = passed.owner
         if isinstance(constant, MovRIOp) and "core" not in constant.properties:
-            copy = constant.clone()
-            value.operands[0] = copy.results[0]
-            entry.insert_ops_before([copy, value], cast("Operation", entry.first_op))
-        else:
-            block.insert_op_before(value, op)
-        block.insert_op_before(jump(joint, [value.results[0]]), op)
+            key = constant.name, constant.imm.data
+            if key not in early:
+                copy = constant.clone()
+                entry.insert_op_before(copy, cast("Operation", entry.first_op))
+                early[key] = copy.res
+            passed = early[key]
+        if passed.type != type_:
+            same = CastOp.create(operands=[passed], result_types=[type_])
+            block.insert_op_before(same, op)
+            passed = same.res
+        block.insert_op_before(jump(joint, [passed]), op)
         block.erase_op(op)
         if isinstance(constant, MovRIOp) and not constant.res.first_use and constant.parent is not None:
             constant.parent.erase_op(constant)
