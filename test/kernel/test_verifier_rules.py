@@ -1,4 +1,4 @@
-"""What lowering must keep for the kernel's verifier, rule by rule (`docs/kernel-notes.md` lists them).
+"""What lowering must keep for the kernel's verifier, rule by rule (docs/kernel-notes.md lists them).
 
 For each rule: what the compiler makes of a program that depends on it is accepted, and the same with the rule broken
 on purpose, written as machine code or done to the lowered code, is refused. A broken form that a newer kernel accepts
