@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="fs-run", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("input", metavar="IN", help=".o (ELF), .mlir or .c file, or a bundle directory; - is stdin")
+    add("input", metavar="IN", nargs="?", help=".o (ELF), .mlir or .c file, or a bundle directory; - is stdin")
     add("--engine", choices=sorted(ENGINES), help="what runs it; interp (bundle for a bundle directory) if not given")
     add("-p", "--pass-pipeline", metavar="P", help="passes to run on IN first, as for fs-opt")
     add("--prog", metavar="NAME", help="the program, by function or section name; needed when there are several")
@@ -118,6 +118,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--compare-engine", choices=sorted(ENGINES), help="the second run's engine")
     add("--compare-pipeline", metavar="P", help="the second run's passes")
     add("--ignore-map", metavar="NAME", action="append", default=[], help="a map that may differ")
+
+    group = parser.add_argument_group("measuring this machine (root)")
+    add = group.add_argument
+    add("--calibrate", action="store_true", help="what code and packets cost here, for decompose{targets=FILE}; with -o")
+    add("-o", "--output", metavar="FILE.toml", default="my-target.toml", help="the file (default: my-target.toml)")
 
     group = parser.add_argument_group("extending")
     group.add_argument("--load-plugin", metavar="MODULE_OR_FILE", action="append", default=[], help="as for fs-opt")

@@ -22,8 +22,28 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fs-run` with the arguments `argv` (those of the process by default); the exit status."""
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.calibrate:
+        return guard(lambda: _calibrate(args), "--calibrate", args.debug)
+    if args.input is None:
+        parser.error("the following arguments are required: IN")
     return guard(lambda: _run(args), "<stdin>" if args.input == "-" else args.input, args.debug)
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from fsir.run.calibrate import calibrate
+    from fsir.run.errors import RunError, explained
+
+    try:
+        with explained("--calibrate"):
+            calibrate(args.output)
+    except RunError as error:
+        if args.debug:
+            raise
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(args: argparse.Namespace) -> int:

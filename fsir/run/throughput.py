@@ -1,0 +1,214 @@
+"""Packets per second of a split on a veth pair: what calibration and the benchmarks measure with.
+
+    with Testbed() as bed:
+        bed.start(kernel_object, user_binary)
+        rate = bed.run(frame, variants, seconds=0.2)
+
+Frames come from a program that the kernel runs with live frames on one CPU, `GENERATOR`, where the receiving
+interface's work is done, too: what is measured for the kernel's part includes making the frames. The user part runs on
+`USER_CPU`. Both have real-time priority while they are measured, so that other work on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fsir.backends.af_xdp.live import Running
+from fsir.kernel import syscalls
+from fsir.kernel.engine import KernelProgram, on_cpu
+from fsir.kernel.errors import KernelError, KernelUnavailable
+from fsir.kernel.interfaces import Namespace, set_gro, veth_pair
+from fsir.kernel.live import attached
+from fsir.kernel.reentry import in_dispatcher
+from fsir.kernel.syscalls import map_create, prog_load
+from fsir.kernel.tiny import REDIRECT_HELPER, insn
+from fsir.kernel.uapi import MapFlag, MapType, XdpMd
+from fsir.run.live_pins import PinFolder
+
+PATTERN = 128
+"""Variants of the frame, which take turns."""
+BATCH = 64
+CHUNK = 4096
+_VALUE = struct.Struct(f"=I{PATTERN}H")
+
+
+def cpus() -> tuple[int, int]:
+    """The CPU of the generator and the kernel's part, and that of the user part; the same if there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[0], usable[-1]
+
+
+def _generator(target: int, offset: int) -> tuple[bytes, int]:
+    """Instructions that write the next variant at `offset` of the frame, and redirect it; where the map is named."""
+    code = (
+        insn(0xBF, 6, 1),  # r6 = ctx
+        insn(0x18, 7, 2),  # r7 = the value
+        insn(0x00),
+        insn(0x61, 2, 7),  # r2 = the turn
+        insn(0xBF, 3, 2),
+        insn(0x07, 3, imm=1),
+        insn(0x63, 7, 3),
+        insn(0x57, 2, imm=PATTERN - 1),
+        insn(0x67, 2, imm=1),
+        insn(0x0F, 7, 2),
+        insn(0x69, 4, 7, 4),  # r4 = the variant
+        insn(0x61, 1, 6),
+        insn(0x61, 2, 6, 4),
+        insn(0xBF, 3, 1),
+        insn(0x07, 3, imm=offset + 2),
+        insn(0x2D, 3, 2, off=1),  # past the end: no variant
+        insn(0x6B, 1, 4, offset),
+        insn(0xB7, 1, imm=target),
+        insn(0xB7, 2),
+        insn(0x85, imm=REDIRECT_HELPER),
+        insn(0x95),
+    )
+    return b"".join(code), 1
+
+
+@contextmanager
+def real_time(pid: int) -> Iterator[None]:
+    """A process (0: this thread) has priority over everything ordinary within the block."""
+    before, parameters = os.sched_getscheduler(pid), os.sched_getparam(pid)
+    try:
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError as refused:
+        raise KernelUnavailable("real-time priority is refused; run as root, outside of a limited group") from refused
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(pid, before, parameters)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`offered` packets per second reached the kernel's part; `user` is what the user part counted, per second."""
+
+    offered: float
+    user: dict[str, float]
+
+    def rate(self, share: float) -> float:
+        """Packets per second of which all are processed, if `share` of them have to go to user space: those that the
+        user part cannot keep up with count as lost, and so do as many of the others as would go with them."""
+        received = self.user.get("received", 0.0)
+        return min(self.offered, received / share) if share else self.offered
+
+
+class Testbed:
+    """Two namespaces with a veth pair, and at most one program at a time at its far end."""
+
+    __test__ = False
+
+    def __init__(self, offset: int = 36) -> None:
+        """Frames differ in the two bytes at `offset` (36: the destination port of UDP over IPv4)."""
+        self.generator_cpu, self.user_cpu = cpus()
+        self._stack = ExitStack()
+        near_space, far_space = (self._stack.enter_context(Namespace()) for _ in range(2))
+        self.near, self.far = veth_pair(near_space, "near", far_space, "far")
+        self._map = map_create(MapType.ARRAY, 4, _VALUE.size, 1, flags=MapFlag.MMAPABLE, name="variants")
+        self._stack.callback(os.close, self._map)
+        self._value = mmap.mmap(self._map, mmap.PAGESIZE)
+        self._stack.callback(self._value.close)
+        code, at = _generator(self.near.ifindex, offset)
+        self._generator, _ = prog_load(code, maps={at: self._map}, name="generator")
+        self._stack.callback(os.close, self._generator)
+        self._stack.enter_context(in_dispatcher(self._generator))
+
+    @contextmanager
+    def program(self, elf: bytes, binary: Path | None = None, name: str | None = None) -> Iterator[Load]:
+        """The parts run within the block: an XDP object, and a user part (built by `af_xdp.live.build`)."""
+        with ExitStack() as stack:
+            stack.enter_context(self.far.namespace.entered())
+            kernel = stack.enter_context(KernelProgram(elf, name))
+            stack.enter_context(attached(self.far, kernel.fd))
+            user = None
+            if binary is not None:
+                folder = stack.enter_context(PinFolder())
+                sockets = None
+                for map_name, m in kernel.maps.items():
+                    if m.type == MapType.XSKMAP:
+                        sockets = map_name
+                    if not m.internal:
+                        syscalls.obj_pin(kernel.map_fd(map_name), folder.path / map_name)
+                if sockets is None:
+                    raise KernelError("the kernel part has no map of sockets")
+                arguments: list[str | Path] = ["--spin", "--pin", folder.path, "--sockets", folder.path / sockets]
+                user = stack.enter_context(Running(binary, self.far, *arguments))
+                os.sched_setaffinity(user.process.pid, {self.user_cpu})
+            yield Load(self, kernel, user)
+
+    @contextmanager
+    def user_only(self, binary: Path) -> Iterator[Load]:
+        """A user part that has everything runs within the block; it brings its own way into the socket."""
+        with self.far.namespace.entered(), Running(binary, self.far, "--spin") as user:
+            set_gro(self.far.name, False)
+            os.sched_setaffinity(user.process.pid, {self.user_cpu})
+            yield Load(self, None, user)
+
+    def set_variants(self, variants: Sequence[int]) -> None:
+        """The words, in network byte order, that take turns in the frames."""
+        turns = [int.from_bytes(v.to_bytes(2, "big"), "little") for v in variants]
+        self._value[: _VALUE.size] = _VALUE.pack(0, *(turns * PATTERN)[:PATTERN])
+
+    def flood(self, frame: bytes, seconds: float) -> tuple[int, float]:
+        """Send for some time; how many, and how long it took."""
+        ctx = XdpMd(data_end=len(frame), ingress_ifindex=self.near.ifindex)
+        with self.near.namespace.entered(), on_cpu(self.generator_cpu), real_time(0):
+            sent, start, elapsed = 0, time.perf_counter(), 0.0
+            while elapsed < seconds:
+                syscalls.inject(self._generator, frame, ctx, repeat=CHUNK, batch=BATCH)
+                sent += CHUNK
+                elapsed = time.perf_counter() - start
+        return sent, elapsed
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Load:
+    """Programs that run on the testbed."""
+
+    def __init__(self, bed: Testbed, kernel: KernelProgram | None, user: Running | None) -> None:
+        self.bed, self.kernel, self.user = bed, kernel, user
+
+    def run(self, frame: bytes, variants: Sequence[int] = (0,), seconds: float = 0.2) -> Measured:
+        """Send frames as fast as they can be made, and count."""
+        self.bed.set_variants(variants)
+        if self.user is None:
+            sent, elapsed = self.bed.flood(frame, seconds)
+            return Measured(sent / elapsed, {})
+        with real_time(self.user.process.pid):
+            before = counters(self.user)
+            sent, elapsed = self.bed.flood(frame, seconds)
+            after = counters(self.user)
+        user = {name: (count - before.get(name, 0)) / elapsed for name, count in after.items()}
+        return Measured(sent / elapsed, user)
+
+
+def counters(user: Running) -> dict[str, int]:
+    """What a user part has counted so far."""
+    process = user.process
+    process.send_signal(signal.SIGUSR1)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("{"):
+            found: dict[str, int] = json.loads(line)
+            return found
+        user.log.append(line.rstrip())
+    raise KernelError("the user part has ended: " + "\n".join(user.log))
