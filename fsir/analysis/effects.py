@@ -207,7 +207,7 @@ def _call(table: EffectTable, op: Operation) -> Effects:
         elif arg.reads_memory or arg.writes_memory:
             reads |= table.memory(value.type) * arg.reads_memory
             writes |= table.memory(value.type) * arg.writes_memory
-    if helper.variadic:
+    if helper.variadic or helper.name.startswith("probe_read"):  # from wherever a word points to
         reads |= MEMORY
     if helper.name in _READERS:
         return _lookup_call(table, op, reads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from codegen_helpers import parse, xdp
 
-from fsir.analysis.effects import ANYTHING, CTX, FRAME, LAYOUT, OTHER, PACKET, EffectTable
+from fsir.analysis.effects import ANYTHING, CTX, FRAME, LAYOUT, MEMORY, OTHER, PACKET, EffectTable
 from fsir.dialects.ebpf import functions
 
 BEFORE = """
@@ -51,6 +51,7 @@ FIXED = [
     ("%r = ebpf.call 5() -> i64", OTHER, 0, True),
     ("%r = ebpf.call 7() -> i64", OTHER, OTHER, False),
     ("%r = ebpf.call 12(%ctx, %flows, %n) : !packet.ctx, !map.handle<@flows>, i64 -> i64", ANYTHING, ANYTHING, False),
+    ("%r = ebpf.call 113(%fp, %n, %data) : !ebpf.fp, i64, !packet.ptr -> i64", OTHER | MEMORY, FRAME | OTHER, False),
     ("%r = ebpf.call_local @sub(%n) : i64 -> i64", ANYTHING, ANYTHING, False),
     ("%r = ebpf.call 93(%flow) : !map.value<@flows> -> i64", ANYTHING, ANYTHING, False),
     ("%r = arith.addi %n, %n : i64", 0, 0, True),
