@@ -29,6 +29,7 @@ HELPER_NAMES = (
     "xdp_get_buff_len",
     "xdp_load_bytes",
     "xdp_store_bytes",
+    "probe_read",
     "loop",
     "strncmp",
 )

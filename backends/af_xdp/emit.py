@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from fsir.backends.af_xdp.capabilities import IN_PLACE_TYPES, MAP_TYPES
 from fsir.backends.af_xdp.function import FunctionWriter
+from fsir.backends.af_xdp.ops_ebpf import c_prototype
 from fsir.backends.af_xdp.part import IN_FRAME_TRANSPORTS, MapUse, Part, select_part
 from fsir.backends.af_xdp.writer import parameter_registers
 from fsir.driver.targets import EmitOptions
@@ -53,7 +54,9 @@ _QUIET = """/* The program is the original's, also where that compares in vain o
 def emit(module: ModuleOp, options: EmitOptions | None = None) -> dict[str, bytes]:
     """The files of the module's AF_XDP part. Raises `FailedAt` where something cannot run in user space."""
     source = emit_source(module, options or EmitOptions())
-    return {"af_xdp.c": source.encode(), "Makefile": _runtime("af_xdp.mk").encode()}
+    libraries = map(str, (options or EmitOptions()).parameters.get("library", ()))
+    makefile = _runtime("af_xdp.mk").replace("LIBRARIES ?=", " ".join(("LIBRARIES ?=", *libraries)))
+    return {"af_xdp.c": source.encode(), "Makefile": makefile.encode()}
 
 
 def emit_source(module: ModuleOp, options: EmitOptions) -> str:
@@ -64,11 +67,11 @@ def emit_source(module: ModuleOp, options: EmitOptions) -> str:
         (
             _heading(part, module, options),
             _INCLUDES,
+            _arrival_table(part),
             *map(_runtime, BEFORE_TABLES),
             _map_enumeration(part.maps.values()),
             _struct_of_maps(),
             _map_table(part.maps.values()),
-            _arrival_table(part),
             *map(_runtime, BEFORE_PROGRAM),
             program,
             *map(_runtime, AFTER_PROGRAM),
@@ -141,6 +144,7 @@ def _map_table(uses: Iterable[MapUse]) -> str:
             "read_only": _bool(use.read_only),
             "wants_mmap": _bool(use.sharing == "mmap"),
             "shared": _bool(use.shared),
+            "written": _bool(use.written),
         }
         body = ", ".join(f".{name} = {value}" for name, value in fields.items() if value not in ("NULL", "false"))
         rows.append(f"\t[{use.enumerator}] = {{ {body} }}, /* {use.type_name}, {use.sharing} */\n")
@@ -187,7 +191,10 @@ static const struct fs_arrival fs_arrivals[FS_ARRIVAL_COUNT + 1] = {{
 def _program(part: Part) -> str:
     writers = [FunctionWriter(func, part.c_names[name], part) for name, func in part.functions.items()]
     bodies = [writer.write() for writer in writers]
-    prototypes = "".join(f"FS_UNUSED {writer.prototype()}\n" for writer in writers)
+    library = "".join(f"{c_prototype(each)}\n" for each in part.library.values())
+    if library:
+        library = f"/* What a library has to define. */\n{library}"
+    prototypes = library + "".join(f"FS_UNUSED {writer.prototype()}\n" for writer in writers)
     return "\n".join((_QUIET, prototypes, _dispatch(part), *bodies, _start(part)))
 
 

@@ -16,6 +16,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from fsir.analysis.cfg import successor_operands
 from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.libraries import Prototype
 from fsir.backends.af_xdp import ops_ebpf, ops_map, ops_packet, ops_placement, ops_scalar
 from fsir.backends.af_xdp.names import Names, hint_of
 from fsir.backends.af_xdp.writer import CONDITIONS, GOTOS, PURE, RULES, c_type, cut, operand, plus, width_of
@@ -44,6 +45,7 @@ class Unit(Protocol):
     def map_writable(self, op: Operation, name: str) -> None: ...
     def symbol(self, op: ebpf.LdSymOp) -> str: ...
     def function(self, op: Operation, name: str) -> tuple[str, list[SSAValue]]: ...
+    def library_function(self, op: Operation, name: str) -> Prototype: ...
     def carried(self, op: Operation, resume: int, index: int) -> tuple[int, int]: ...
 
 
@@ -112,6 +114,9 @@ class FunctionWriter:
 
     def function(self, op: Operation, name: str) -> tuple[str, list[SSAValue]]:
         return self.unit.function(op, name)
+
+    def library_function(self, op: Operation, name: str) -> Prototype:
+        return self.unit.library_function(op, name)
 
     def carried(self, op: Operation, resume: int, index: int) -> tuple[int, int]:
         return self.unit.carried(op, resume, index)

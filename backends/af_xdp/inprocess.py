@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import CFUNCTYPE, POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from fsir.interp.packet_buffer import XDP_FRAME_SIZE, XDP_HEADROOM
 BROADCAST = 1 << 3
 TAILROOM_END = 4096 - 320
 """Where a packet must end in a page: before `struct skb_shared_info`."""
+
+_SHARED = ("-O1", "-shared", "-fPIC", "-Wl,-z,defs", "-fvisibility=hidden", "-DFS_INPROCESS")
 
 _LOOKUP = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), POINTER(c_uint8), POINTER(c_uint64))
 _UPDATE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), POINTER(c_uint8), c_uint64)
@@ -87,7 +89,7 @@ class Library:
     def __init__(self, source: bytes, *, flags: tuple[str, ...] = ()) -> None:
         self.path = self._compiled(source, flags)
         # A private copy in memory for each Library: the C's state is static.
-        copy = Path(tempfile.mkdtemp(dir=self._cache())) / "af_xdp.so"
+        copy = Path(tempfile.mkdtemp(dir=self.folder())) / "af_xdp.so"
         shutil.copy(self.path, copy)
         self.dll = ctypes.CDLL(str(copy))
         shutil.rmtree(copy.parent)
@@ -100,7 +102,8 @@ class Library:
         self.dll.fs_attach.restype = None
 
     @classmethod
-    def _cache(cls) -> Path:
+    def folder(cls) -> Path:
+        """Where compiled libraries are."""
         if cls._folder is None:
             cls._folder = tempfile.TemporaryDirectory(prefix="fs-af-xdp-")
         return Path(cls._folder.name)
@@ -108,9 +111,9 @@ class Library:
     @classmethod
     def _compiled(cls, source: bytes, flags: tuple[str, ...]) -> Path:
         key = hashlib.sha256(source + "\0".join(flags).encode()).hexdigest()[:24]
-        output = cls._cache() / f"{key}.so"
+        output = cls.folder() / f"{key}.so"
         if not output.exists():
-            compile_c(source, output, "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-DFS_INPROCESS", *flags)
+            compile_c(source, output, *_SHARED, *flags)
         return output
 
     @property
@@ -148,6 +151,20 @@ def compile_c(source: bytes, output: Path, *flags: str, libraries: tuple[str, ..
     if done.returncode:
         raise CompilerError(f"{command}: {done.stderr.decode(errors='replace').strip()}")
     partial.rename(output)
+
+
+def link_words(libraries: Iterable[str | Path]) -> tuple[str, ...]:
+    """Arguments that link libraries (sources, objects, archives, shared ones, `-lNAME`) to a file from stdin."""
+    return tuple(word for each in libraries for word in (("-x", "none", str(each)) if each else ()))
+
+
+def shared_library(libraries: tuple[str, ...]) -> Path:
+    """One shared library of all. Raises CompilerError."""
+    output = Library.folder() / f"library-{hashlib.sha256(repr(libraries).encode()).hexdigest()[:24]}.so"
+    compile_c(
+        b"", output, "-O1", "-shared", "-fPIC", "-Wl,--whole-archive", *link_words(libraries), "-Wl,--no-whole-archive"
+    )
+    return output
 
 
 class Process:

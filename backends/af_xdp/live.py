@@ -22,7 +22,7 @@ class LiveError(Exception):
 
 def build(source: bytes, output: Path, *flags: str) -> Path:
     """Compile and link the C file over libxdp and libbpf. Raises CompilerError."""
-    compile_c(source, output, "-O2", "-g", *flags, libraries=("-lxdp", "-lbpf"))
+    compile_c(source, output, "-O2", "-g", "-pthread", *flags, libraries=("-lxdp", "-lbpf"))
     return output
 
 

@@ -7,6 +7,7 @@ from typing import cast
 
 from xdsl.ir import Operation, SSAValue
 
+from fsir.analysis.libraries import Parameter, Prototype
 from fsir.backends.af_xdp.access import atomic_at, load, store
 from fsir.backends.af_xdp.alu import BINARY, COMPARE, UNARY
 from fsir.backends.af_xdp.capabilities import supported_helper
@@ -24,6 +25,7 @@ from fsir.backends.af_xdp.writer import (
     rule,
 )
 from fsir.dialects import ebpf
+from fsir.dialects.map import ValueType
 from fsir.driver.diagnostics import fail
 from fsir.interp.helpers import HELPERS, ReturnKind
 from fsir.isa import OPCODES, Form, Opcode
@@ -148,8 +150,50 @@ def _call_local(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
 
 
 def _call_kfunc(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    name = op.symbol_prop("callee") if "callee" in op.properties else f"with BTF id {op.int_prop('imm')}"
-    fail(op, f"kernel function {name} cannot be called on AF_XDP; place this code in the kernel")
+    if "callee" not in op.properties:
+        fail(op, f"kernel function with BTF id {op.int_prop('imm')} cannot be called on AF_XDP")
+    found = e.library_function(op, op.symbol_prop("callee"))
+    slots = arguments(list(op.operands), len(found.parameters))
+    words: list[str] = []
+    for number, value in enumerate(slots, 1):
+        if value is None:
+            fail(op, f"'{found.name}' is called without its argument {number}")
+        words.append(e.wide(value))
+    args = [_library_argument(op, found, index, words, slots, e) for index in range(len(slots))]
+    call = f"{found.name}({', '.join(args)})"
+    if found.result is None:
+        e.line(f"{call};")
+        e.set(op.results[0], "0")
+    else:
+        e.set(op.results[0], f"(uint64_t)(int64_t){call}" if found.result.signed else f"(uint64_t){call}")
+
+
+def _library_argument(
+    op: Operation, of: Prototype, index: int, words: list[str], slots: list[SSAValue | None], e: Emitter
+) -> str:
+    """An argument for a function of a library: an integer in its width, or bytes that are the program's own."""
+    parameter, value = of.parameters[index], slots[index]
+    if not parameter.is_pointer:
+        return f"({c_integer(parameter)})({words[index]})"
+    assert value is not None
+    if parameter.writable and isinstance(value.type, ValueType):
+        e.map_writable(op, value.type.map.root_reference.data)
+    size = str(parameter.size)
+    if parameter.size is None:
+        size = f"(uint{of.parameters[index + 1].bits}_t)({words[index + 1]})"
+    return f"fs_buffer(run, {words[index]}, {size}, {'true' if parameter.writable else 'false'})"
+
+
+def c_integer(parameter: Parameter) -> str:
+    """The C type of an integer."""
+    return f"{'' if parameter.signed else 'u'}int{parameter.bits}_t"
+
+
+def c_prototype(of: Prototype) -> str:
+    """The declaration of a library's function."""
+    types = [("void *" if p.writable else "const void *") if p.is_pointer else c_integer(p) for p in of.parameters]
+    result = "void" if of.result is None else c_integer(of.result)
+    return f"extern {result} {of.name}({', '.join(types) or 'void'});"
 
 
 def _callx(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from xdsl.dialects.builtin import ModuleOp, SymbolRefAttr
 from xdsl.ir import Operation, SSAValue
 
+from fsir.analysis.libraries import Prototype, Unknown, prototype
 from fsir.backends.af_xdp.capabilities import READ_ONLY_VALUES, supported_map
 from fsir.backends.af_xdp.names import Names
 from fsir.backends.handoff import Layout
@@ -16,6 +17,7 @@ from fsir.dialects.map import DeclOp, HandleType, ValueType
 from fsir.dialects.object import SectionOp
 from fsir.dialects.placement import EdgeOp, PartOp, ShareOp
 from fsir.driver.diagnostics import fail
+from fsir.placement.symbols import Symbols
 
 TARGET = "af-xdp"
 BPF_F_RDONLY_PROG = 1 << 7
@@ -33,6 +35,8 @@ class MapUse:
     sharing: str
     shared: bool
     content: bytes
+    written: bool = True
+    """Whether the program may write through the address of a value."""
 
     @property
     def type_name(self) -> str:
@@ -55,6 +59,9 @@ class Part:
     """By resume point: the header's layout, and the transport it comes by."""
     maps: dict[str, MapUse] = field(default_factory=dict)
     c_names: dict[str, str] = field(default_factory=dict)
+    module: ModuleOp = field(default_factory=lambda: ModuleOp([]))
+    library: dict[str, Prototype] = field(default_factory=dict)
+    """Functions that a library of user space has to define."""
     callbacks: list[str] = field(default_factory=list)
     """Functions whose address is taken."""
     _decls: dict[str, DeclOp] = field(default_factory=dict)
@@ -100,6 +107,15 @@ class Part:
         if name not in self.functions:
             fail(op, f"there is no function '{name}' in part {self.name}")
         return self.c_names[name], list(self.functions[name].entry.args)
+
+    def library_function(self, op: Operation, name: str) -> Prototype:
+        if Symbols(self.module).in_kernel(name):
+            fail(op, f"kernel function {name} cannot be called on AF_XDP; place this code in the kernel")
+        try:
+            self.library[name] = found = prototype(self.module, name)
+        except Unknown as error:
+            fail(op, str(error))
+        return found
 
     def carried(self, op: Operation, resume: int, index: int) -> tuple[int, int]:
         if resume not in self.arrivals:
@@ -160,7 +176,7 @@ def select_part(module: ModuleOp, part_name: str | None = None, program: str | N
     entry = _entry(module, functions, program)
     common = {op.symbol: op for op in module.ops if isinstance(op, ebpf.FuncOp)}
     functions = _reachable(entry, common | functions)
-    part = Part(name, functions, entry, _arrivals(module, name) if here else {})
+    part = Part(name, functions, entry, _arrivals(module, name) if here else {}, module=module)
     c_names = Names()
     part.c_names = {symbol: f"fn_{c_names.fresh(symbol)}" for symbol in functions}
     for op in (*module.ops, *body):
@@ -222,6 +238,29 @@ def _declare_maps(part: Part) -> None:
             for name in _maps_of(op):
                 if name in part._decls:
                     part._map(op, name)
+    written = _written(part.functions.values())
+    for name, use in part.maps.items():
+        use.written = not use.read_only and (written is None or name in written)
+
+
+_LOOKS = frozenset({"map.load", "map.hit", "cf.br", "cf.cond_br", "arith.cmpi"})
+"""Operations that do nothing with a map value's address but read, or hand it on under its type."""
+_UNTYPED_LOOKUPS = frozenset({1})  # bpf_map_lookup_elem
+
+
+def _written(functions: Iterable[ebpf.FuncOp]) -> set[str] | None:
+    """The maps whose values may be written through their address; None where that can be any."""
+    found: set[str] = set()
+    for func in functions:
+        for op in func.walk():
+            if isinstance(op, ebpf.CallOp) and op.int_prop("helper") in _UNTYPED_LOOKUPS:
+                return None
+            if op.name in _LOOKS:
+                continue
+            found.update(
+                value.type.map.root_reference.data for value in op.operands if isinstance(value.type, ValueType)
+            )
+    return found
 
 
 def _maps_of(op: Operation) -> Iterable[str]:

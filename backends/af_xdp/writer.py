@@ -13,6 +13,7 @@ from typing import Protocol
 from xdsl.dialects.builtin import IntegerType
 from xdsl.ir import Attribute, Operation, SSAValue
 
+from fsir.analysis.libraries import Prototype
 from fsir.dialects import ebpf
 
 M64 = (1 << 64) - 1
@@ -82,6 +83,10 @@ class Emitter(Protocol):
 
     def function(self, op: Operation, name: str) -> tuple[str, list[SSAValue]]:
         """The C name and the parameters of another function of the part."""
+        ...
+
+    def library_function(self, op: Operation, name: str) -> Prototype:
+        """What a function of a library takes; fails at `op` where none can be called."""
         ...
 
     def carried(self, op: Operation, resume: int, index: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
+from fsir.bundle.libraries import libraries_of
 from fsir.bundle.manifest import NAME, PLACEMENT, manifest, to_json
 from fsir.dialects.ebpf import functions
 from fsir.dialects.placement import PartOp
@@ -53,7 +54,9 @@ def _xdp(module: ModuleOp, placed: ModuleOp, part: PartOp, options: EmitOptions)
 def _af_xdp(module: ModuleOp, placed: ModuleOp, part: PartOp, options: EmitOptions) -> Emitted:
     from fsir.backends.af_xdp.emit import emit as emit_c
 
-    return emit_c(placed, EmitOptions(options.input_name, {"part": (part.sym_name.data,)})), {}
+    words, copied = libraries_of(options)
+    own = EmitOptions(options.input_name, {"part": (part.sym_name.data,), "library": tuple(words)})
+    return emit_c(placed, own) | copied, {"libraries": words} if words else {}
 
 
 def _p4(module: ModuleOp, placed: ModuleOp, part: PartOp, options: EmitOptions) -> Emitted:

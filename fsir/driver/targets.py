@@ -50,7 +50,11 @@ TARGETS: dict[str, TargetEntry] = {
         ".txt",
     ),
     "svg": TargetEntry("fsir.picture.emit:emit", "a picture: the flow graph, coloured by where it runs", suffix=".svg"),
-    "bundle": TargetEntry("fsir.bundle.emit:emit", "a directory: every part, manifest.json, placement.mlir"),
+    "bundle": TargetEntry(
+        "fsir.bundle.emit:emit",
+        "a directory: every part, manifest.json, placement.mlir; library=FILE,… is linked",
+        ("library",),
+    ),
 }
 
 

@@ -303,7 +303,7 @@ PROVIDERS: dict[str, Callable[..., object]] = {
     "objects": lambda link, size: _Objects(link.machine, size),
     "packet": lambda link: link.machine.packet,
     "helper": lambda link, number: _helper(number),
-    "kfunc": lambda link, name: _kfunc(name),
+    "kfunc": lambda link, name: link.machine.library.get(name) or _kfunc(name),
     "tail_call": lambda link: link.machine.tail_call,
     "function": Link.function,
     "call_address": lambda link: link._call_address,

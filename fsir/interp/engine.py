@@ -26,6 +26,7 @@ from fsir.interp.emit_base import UnsupportedOp
 from fsir.interp.emit_scalar import UndefinedResult
 from fsir.interp.engine_maps import ModuleData, create_maps
 from fsir.interp.environment import FROZEN, FROZEN_SIZE, Frozen
+from fsir.interp.helper_base import Call
 from fsir.interp.helpers import HELPERS
 from fsir.interp.kernel_types import KernelTypes
 from fsir.interp.machine import HelperError, Machine, Redirect
@@ -111,6 +112,7 @@ class InterpProgram:
     - `poison` puts garbage above narrow values where the whole register is read; results must not depend on it.
     - `kernel_types` are those that CO-RE relocations are resolved against; without, they stand as compiled.
     - `prog_type` overrides the type of the function.
+    - `library` implements functions that only user space has (`library.load_library`).
     - `branches` gets to know what runs reach.
 
     A placed module runs from its first part on. Raises SelectionError, MapError, ExecutionError.
@@ -134,6 +136,7 @@ class InterpProgram:
         poison: bool = False,
         branches: Branches | None = None,
         kernel_types: KernelTypes | None = None,
+        library: Mapping[str, Call] | None = None,
     ):
         if kernel_types is not None and has_relocations(module):
             module = relocated(module, kernel_types)
@@ -147,6 +150,7 @@ class InterpProgram:
             raise SelectionError(f"{self.name} is a {self.type} program, which takes no packets")
         self.machine = Machine(hook, ncpu=max(ncpu or 1, cpu + 1), seed=seed, kernel=kernel)
         self.machine.cpu = cpu
+        self.machine.library.update(library or {})
         data = ModuleData(module)
         values = {"LINUX_KERNEL_VERSION": version_code((*kernel, 0))} | dict(externs or {})
         addresses = create_maps(self.machine, data, sizes=map_sizes or {}, rodata=rodata or {}, externs=values)

@@ -23,6 +23,9 @@ def is_interpreted(name: str) -> bool:
 
 def _refusal(name: str) -> Call:
     def refuse(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-        raise HelperError(f"the kernel function '{name}' is not interpreted; run the program with --engine kernel")
+        raise HelperError(
+            f"the function '{name}' is not interpreted: for the kernel's use --engine kernel, for a library's "
+            "--library FILE"
+        )
 
     return refuse

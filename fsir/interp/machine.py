@@ -79,6 +79,8 @@ class Machine:
         self.clock_ns = 0
         self.seed = seed
         self.prandom = Prandom(seed)
+        self.library: dict[str, Callable[..., int]] = {}
+        """Functions of user space that programs may call, by name."""
         self.fib = Fib()
         self.log: list[str] = []
         self.clones: list[tuple[int, int, bytes]] = []

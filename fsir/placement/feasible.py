@@ -145,7 +145,10 @@ def _user(rules: Rules, op: Operation, target: Target) -> str | None:
         return reason
     if isinstance(op, ebpf.CallKfuncOp):
         name = op.callee.root_reference.data if op.callee is not None else f"kernel function {op.imm.data}"
-        return f"calls '{name}', which only the kernel has" if rules.symbols.in_kernel(name) else None
+        if rules.symbols.in_kernel(name):
+            return f"calls '{name}', which only the kernel has"
+        if (reason := rules.symbols.not_callable(name)) is not None:
+            return reason
     for name, kind in _touched(rules, op):
         if name == ANY_MAP:
             return "goes through an address whose kind is not known"

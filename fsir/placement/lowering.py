@@ -14,6 +14,7 @@ from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.placement import EdgeOp, PartOp, ShareOp
 from fsir.driver.diagnostics import fail
 from fsir.driver.pass_manager import run_pipeline
+from fsir.placement.externs import forget_unused
 from fsir.placement.targets import Target, load
 
 
@@ -73,6 +74,7 @@ def object_module(ctx: Context, placed: ModuleOp, name: str, target: Target) -> 
         elif not isinstance(op, PartOp | EdgeOp | ShareOp):
             _move([op], result)
     run_pipeline(ctx, result, f"lower-to-xdp{{cpu={target.isa}}}" if target.isa < 4 else "lower-to-xdp")
+    forget_unused(result)
     return result
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
+from fsir.analysis.libraries import Unknown, prototype_of
 from fsir.analysis.signatures import btf_of
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp, functions
@@ -47,6 +48,14 @@ class Symbols:
     def in_kernel(self, name: str) -> bool:
         """Whether an undefined function is declared to be the kernel's (`__ksym`), or is one by its name."""
         return name in self._kernel or name.startswith("bpf_") or " " in name
+
+    def not_callable(self, name: str) -> str | None:
+        """Why user space cannot call a function of a library, None if it can."""
+        try:
+            prototype_of(self._btf, name)
+        except Unknown as error:
+            return str(error)
+        return None
 
     def kernel_field(self, declaration: DeclOp) -> str | None:
         """A field of a map's values that is the kernel's own (`bpf_spin_lock`, `bpf_timer` …), by its type's name."""

@@ -111,11 +111,11 @@ def _marked(programs: Sequence[Program]) -> Iterator[None]:
     for program in programs:
         name = StringAttr(_MARK + program.func.symbol)
         for number, piece in enumerate(program.graph.pieces):
-            location = FileLineColLoc(name, IntAttr(number), IntAttr(0))
+            mark = FileLineColLoc(name, IntAttr(number), IntAttr(0))
             for block in piece.blocks:
                 for op in block.ops:
                     before.append((op, op.location))
-                    op.location = location
+                    op.location = mark
     try:
         yield
     finally:

@@ -60,6 +60,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="max_entries of a map",
     )
     add("--rodata", metavar="NAME=HEX", action="append", default=[], type=pair(bytes.fromhex), help="a global variable")
+    add(
+        "--library",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="defines functions that only user space has: a source, object or shared library, or -lNAME (interpreters)",
+    )
     add("--extern", metavar="NAME=N", action="append", default=[], type=pair(number), help="a configuration variable")
     add(
         "--cpu",

@@ -15,12 +15,13 @@ from typing import Any
 from xdsl.dialects.builtin import ModuleOp
 
 from fsir.analysis.verify import verify_module
-from fsir.backends.af_xdp.inprocess import CompilerError, Library, Process
+from fsir.backends.af_xdp.inprocess import CompilerError, Library, Process, link_words
 from fsir.backends.p4.controller import Controller
 from fsir.backends.p4.interp import Switch, load
 from fsir.backends.p4.interp.errors import ControlPlaneError, P4Error, P4RuntimeError
 from fsir.backends.p4.mirror import MapAddition, MirrorError, add_to
 from fsir.bundle.emit import emit
+from fsir.bundle.libraries import linked
 from fsir.bundle.read import Bundle, BundleError, bundle_of, read_bundle
 from fsir.dialects.map import DeclOp
 from fsir.driver.context import make_context
@@ -94,7 +95,9 @@ class BundleEngine:
         if part is None:
             return None
         try:
-            return Process(Library(self._bundle.artifact(part)), self._kernel.machine)
+            with linked(self._bundle, part) as libraries:
+                flags = link_words(libraries)
+                return Process(Library(self._bundle.artifact(part), flags=flags), self._kernel.machine)
         except CompilerError as error:
             raise UsageError(
                 f"{part['artifact']} cannot be compiled: {error}; --engine placed needs no compiler"

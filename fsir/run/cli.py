@@ -156,6 +156,7 @@ def _settings(args: argparse.Namespace, engines: Set[str]) -> Settings:
         map_sizes=dict(args.map_size),
         rodata=dict(args.rodata),
         externs=dict(args.extern),
+        libraries=tuple(args.library),
         ifindex=(2 if engines & REAL_INTERFACE else 1) if args.ifindex is None else args.ifindex,
         queue=args.queue,
         cpu=cpu or 0,

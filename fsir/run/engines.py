@@ -40,6 +40,7 @@ class Settings:
     map_sizes: Mapping[str, int] = field(default_factory=dict)
     rodata: Mapping[str, bytes] = field(default_factory=dict)
     externs: Mapping[str, int] = field(default_factory=dict)
+    libraries: tuple[str, ...] = ()
     ifindex: int = 1
     queue: int = 0
     cpu: int = 0

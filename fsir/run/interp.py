@@ -9,6 +9,7 @@ from fsir.driver.errors import UsageError
 from fsir.interp.core_relocations import has_relocations
 from fsir.interp.engine import InterpProgram, version_code
 from fsir.interp.kernel_types import VMLINUX, KernelTypes, kernel_types
+from fsir.interp.library import load_library
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -36,6 +37,7 @@ class InterpEngine:
             poison=settings.poison,
             branches=settings.branches,
             kernel_types=types_for(subject.module, settings),
+            library=load_library(subject.module, settings.libraries) if settings.libraries else None,
         )
         self._program.machine.fib = settings.world
         self._program.set_maps(settings.maps)

@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from fsir.backends.af_xdp.inprocess import link_words
+from fsir.bundle.libraries import linked
 from fsir.bundle.read import Bundle
 from fsir.dialects.map import DeclOp
 from fsir.dialects.placement import PartOp
@@ -132,7 +134,9 @@ class LiveEngine:
             for name in own:
                 syscalls.obj_pin(self._kernel.map_fd(name), folder.path / name)
             arguments += ["--sockets", folder.path / sockets]
-        self._user = UserPart(bundle.artifact(part), part["artifact"], self._wire.far, arguments)
+        with linked(bundle, part) as libraries:
+            words = link_words(libraries)
+            self._user = UserPart(bundle.artifact(part), part["artifact"], self._wire.far, arguments, words)
         stack.callback(self._user.close)
         set_gro(self._wire.far.name, False)
         for file in folder.path.iterdir():

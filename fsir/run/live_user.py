@@ -31,12 +31,19 @@ FAILURES = {
 
 
 class UserPart:
-    """Runs within the block. `arguments` are those of the program (`docs/af-xdp.md`)."""
+    """Runs within the block. `arguments` are those of the program (`docs/af-xdp.md`), `link` those of its compiler."""
 
-    def __init__(self, source: bytes, artifact: str, end: Interface, arguments: Collection[str | Path]) -> None:
+    def __init__(
+        self,
+        source: bytes,
+        artifact: str,
+        end: Interface,
+        arguments: Collection[str | Path],
+        link: Collection[str] = (),
+    ) -> None:
         with TemporaryDirectory(prefix="fs-run-live-") as folder:
             try:
-                binary = build(source, Path(folder) / "af_xdp")
+                binary = build(source, Path(folder) / "af_xdp", *link)
             except CompilerError as error:
                 raise UsageError(f"{artifact} cannot be compiled: {error}") from error
             try:

@@ -179,6 +179,21 @@ FS_API uint64_t fs_bpf_strncmp(struct fs_run *run, uint64_t a, uint64_t size, ui
 	return 0;
 }
 
+/* What can be read here is the program's own: packet, stack, and values of maps. */
+FS_API uint64_t fs_bpf_probe_read(struct fs_run *run, uint64_t to, uint64_t size, uint64_t from)
+{
+	uint8_t *at = fs_buffer(run, to, (uint32_t)size, true);
+
+	if (!(uint32_t)size)
+		return 0;
+	if (!fs_any_holds(run, from, (uint32_t)size, false)) {
+		memset(at, 0, (uint32_t)size);
+		return (uint64_t)-FS_EFAULT;
+	}
+	memmove(at, (const uint8_t *)(uintptr_t)from, (uint32_t)size);
+	return 0;
+}
+
 FS_API uint64_t fs_bpf_loop(struct fs_run *run, uint64_t count, uint64_t function, uint64_t context, uint64_t flags)
 {
 	if (flags)
