@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import i64
+from xdsl.dialects.builtin import i32, i64
 from xdsl.ir import Operation, SSAValue
 
 from fsir import isa
@@ -13,7 +13,7 @@ from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import insn, int_attr
 from fsir.isa import Form
 from fsir.passes._algebra import UPDATED, New, Outcome, Rule, droppable, fits, low_bits
-from fsir.passes._rewrite import extend, replace
+from fsir.passes._rewrite import extend, replace, truncate
 
 _OFFSETS = range(-0x8000, 0x8000)
 _IMMEDIATE_FORM = {
@@ -42,6 +42,25 @@ def _register_to_immediate(op: Operation, new: New) -> Outcome:
     if op.row.op in ("sdiv", "smod") and value == 0:
         return None
     return new.add(insn(name, [op.lhs], op.res.type, imm=signed_immediate(value)))
+
+
+def _shift_pair(op: Operation, new: New) -> Outcome:
+    """`(x << 32) >> 32` of a word of unknown kind takes its low half. (The kernel refuses to shift an address.)"""
+    assert isinstance(op, ebpf.AluRIOp)
+    first = op.lhs.owner
+    if (op.row.name, op.imm.data) != ("rshi", 32) or not isinstance(first, ebpf.AluRIOp) or not op.lhs.has_one_use():
+        return None
+    if (first.row.name, first.imm.data) != ("lshi", 32) or "core" in op.properties or "core" in first.properties:
+        return None
+    if width_of(first.lhs.type) != 64:
+        return None
+    word = first.lhs
+    if word.type != i64:
+        word = new.add(ebpf.CastOp.create(operands=[word], result_types=[i64]))
+    low = new.add(extend(new.add(truncate(word, i32))))
+    if op.res.type != i64:  # it may become part of an address
+        new.facts.addresses |= {added.results[0] for added in new.ops}
+    return low if op.res.type == i64 else new.add(ebpf.CastOp.create(operands=[low], result_types=[op.res.type]))
 
 
 def _byte_order(op: Operation, new: New) -> Outcome:
@@ -152,6 +171,7 @@ def _stored_low_bits(operand: int) -> Rule:
 
 RULES: dict[type[Operation], tuple[Rule, ...]] = {
     ebpf.AluRROp: (_register_to_immediate,),
+    ebpf.AluRIOp: (_shift_pair,),
     ebpf.UnaryOp: (_byte_order,),
     ebpf.StxOp: (_store_constant,),
     ebpf.CastOp: (_cast,),

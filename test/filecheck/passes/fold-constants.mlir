@@ -194,3 +194,26 @@ ebpf.func @choice section ".text" attributes {bind = #builtin.int<0>} {
   %r = arith.andi %x, %one : i64
   ebpf.exit (%r) : i64
 }
+
+// The low half of a word of unknown kind, by shifts; not where the upper half is used, or the amounts differ.
+// CHECK-LABEL: ebpf.func @halves
+// CHECK:           %[[WORD:.*]] = ebpf.cast %a : reg -> i64
+// CHECK-NEXT:      %[[LOW:.*]] = arith.trunci %[[WORD]] : i64 to i32
+// CHECK-NEXT:      %{{.*}} = arith.extui %[[LOW]] : i32 to i64
+// CHECK:           %high = ebpf.lshi %b, 32
+// CHECK-NEXT:      %low = ebpf.rshi %high, 32
+// CHECK:           %up = ebpf.lshi %b, 32
+// CHECK-NEXT:      %down = ebpf.rshi %up, 31
+ebpf.func @halves section ".text" attributes {bind = #builtin.int<0>} {
+^bb0(%a : !ebpf.reg, %b : !ebpf.reg):
+  %0 = ebpf.lshi %a, 32 : reg -> reg
+  %1 = ebpf.rshi %0, 32 : reg -> reg
+  %high = ebpf.lshi %b, 32 : reg -> reg
+  %low = ebpf.rshi %high, 32 : reg -> reg
+  %up = ebpf.lshi %b, 32 : reg -> reg
+  %down = ebpf.rshi %up, 31 : reg -> reg
+  %s = ebpf.add %1, %high : reg, reg -> reg
+  %t = ebpf.add %s, %low : reg, reg -> reg
+  %u = ebpf.add %t, %down : reg, reg -> reg
+  ebpf.exit (%u) : reg
+}
