@@ -128,7 +128,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("measuring this machine (root)")
     add = group.add_argument
-    add("--calibrate", action="store_true", help="what code and packets cost here, for decompose{targets=FILE}; with -o")
+    add("--calibrate", action="store_true", help="what things cost here, for decompose{targets=FILE}")
     add("-o", "--output", metavar="FILE.toml", default="my-target.toml", help="the file (default: my-target.toml)")
 
     group = parser.add_argument_group("extending")
