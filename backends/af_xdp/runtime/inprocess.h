@@ -28,6 +28,7 @@ struct fs_host {
 
 static struct fs_host fs_host;
 static const struct fs_packet *fs_current;
+static struct fs_run fs_state;
 
 static int fs_env_lookup(struct fs_run *run, uint32_t map, const uint8_t *key, uint8_t *value, uint64_t *token)
 {
@@ -51,6 +52,16 @@ static int fs_env_store(struct fs_run *run, uint32_t map, const uint8_t *key, ui
 {
 	(void)run;
 	return fs_host.store(map, key, token, value);
+}
+
+static void fs_env_hold(struct fs_run *run)
+{
+	(void)run; /* one thread */
+}
+
+static void fs_env_release(struct fs_run *run)
+{
+	(void)run;
 }
 
 static uint64_t fs_env_now(struct fs_run *run, int clock)
@@ -102,7 +113,7 @@ FS_EXPORT const char *fs_map_name(uint32_t map)
 
 FS_EXPORT const uint64_t *fs_counter_values(void)
 {
-	return (const uint64_t *)&fs_counters;
+	return (const uint64_t *)&fs_state.counters;
 }
 
 FS_EXPORT const char *fs_counter_names(void)
@@ -114,26 +125,26 @@ FS_EXPORT const char *fs_counter_names(void)
 
 FS_EXPORT void fs_process(struct fs_packet *packet)
 {
-	static struct fs_run run;
+	struct fs_run *run = &fs_state;
 	uint64_t base = (uint64_t)(uintptr_t)packet->buffer;
 
 	fs_current = packet;
-	run.meta = base + packet->meta;
-	run.data = base + packet->data;
-	run.end = base + packet->end;
-	run.first = base + packet->first;
-	run.limit = base + packet->size;
-	run.ifindex = packet->ifindex;
-	run.queue = packet->queue;
-	run.cpu = packet->cpu;
-	packet->verdict = fs_run_packet(&run);
-	packet->meta = (uint32_t)(run.meta - base);
-	packet->data = (uint32_t)(run.data - base);
-	packet->end = (uint32_t)(run.end - base);
-	packet->redirect_kind = run.redirect.kind;
-	packet->redirect_ifindex = run.redirect.ifindex;
-	packet->redirect_map = run.redirect.map;
-	packet->redirect_key = run.redirect.key;
-	packet->redirect_flags = run.redirect.flags;
-	memcpy(packet->message, run.message, sizeof(packet->message));
+	run->meta = base + packet->meta;
+	run->data = base + packet->data;
+	run->end = base + packet->end;
+	run->first = base + packet->first;
+	run->limit = base + packet->size;
+	run->ifindex = packet->ifindex;
+	run->queue = packet->queue;
+	run->cpu = packet->cpu;
+	packet->verdict = fs_run_packet(run);
+	packet->meta = (uint32_t)(run->meta - base);
+	packet->data = (uint32_t)(run->data - base);
+	packet->end = (uint32_t)(run->end - base);
+	packet->redirect_kind = run->redirect.kind;
+	packet->redirect_ifindex = run->redirect.ifindex;
+	packet->redirect_map = run->redirect.map;
+	packet->redirect_key = run->redirect.key;
+	packet->redirect_flags = run->redirect.flags;
+	memcpy(packet->message, run->message, sizeof(packet->message));
 }

@@ -8,6 +8,7 @@ struct fs_map {
 	bool read_only;		/* values may not be written through their address */
 	bool wants_mmap;	/* shared by mapping the array */
 	bool shared;		/* other parts use it, too */
+	bool written;		/* the program may write through the address of a value */
 	/* Set up by the transport. */
 	int fd;
 	uint8_t *direct; /* the values of an array, or NULL */

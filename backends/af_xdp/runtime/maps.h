@@ -9,7 +9,11 @@
  * map where the kernel puts a new element in place of the old one (hash, LPM), and refreshes it where the kernel writes
  * in place (arrays, per-CPU types): a program that holds the old address sees what it would see in the kernel.
  *
- * fs_env_lookup, fs_env_update, fs_env_delete and fs_env_store are the transport's.
+ * With several threads, a copy that is written back must not overwrite what another thread has done meanwhile: from its
+ * first use of such a map (`written`) on until it is done, a packet is the only one that uses any of them. So every
+ * packet's effect is as a whole before or behind another's. Arrays that are mapped are shared as CPUs share them.
+ *
+ * fs_env_lookup, fs_env_update, fs_env_delete and fs_env_store are the transport's, fs_env_hold and fs_env_release, too.
  */
 
 /* A copied value; `data`, `before` and `key` follow it in the arena. */
@@ -28,18 +32,25 @@ struct fs_block {
 	uint8_t bytes[] __attribute__((aligned(16)));
 };
 
-static struct fs_block *fs_blocks, *fs_block;
-
 static int fs_env_lookup(struct fs_run *run, uint32_t map, const uint8_t *key, uint8_t *value, uint64_t *token);
 static int fs_env_update(struct fs_run *run, uint32_t map, const uint8_t *key, const uint8_t *value, uint64_t flags);
 static int fs_env_delete(struct fs_run *run, uint32_t map, const uint8_t *key);
 static int fs_env_store(struct fs_run *run, uint32_t map, const uint8_t *key, uint64_t token, const uint8_t *value);
+static void fs_env_hold(struct fs_run *run);
+static void fs_env_release(struct fs_run *run);
+
+/* Before a map is used. A system call that changes the value of one CPU sets those of all. */
+FS_INLINE void fs_map_use(struct fs_run *run, const struct fs_map *map, bool change)
+{
+	if (!map->direct && (map->written || (change && (map->type == 5 || map->type == 6)))) /* PERCPU_HASH, PERCPU_ARRAY */
+		fs_env_hold(run);
+}
 
 FS_API void *fs_allocate(struct fs_run *run, size_t size)
 {
 	size = (size + 15) & ~(size_t)15;
-	while (!fs_block || fs_block->size - fs_block->used < size) {
-		struct fs_block *next = fs_block ? fs_block->next : fs_blocks;
+	while (!run->block || run->block->size - run->block->used < size) {
+		struct fs_block *next = run->block ? run->block->next : run->blocks;
 		size_t room = size > 65536 ? size : 65536;
 
 		if (!next) {
@@ -48,13 +59,13 @@ FS_API void *fs_allocate(struct fs_run *run, size_t size)
 				fs_fail(run, "out of memory");
 			next->next = NULL;
 			next->size = room;
-			*(fs_block ? &fs_block->next : &fs_blocks) = next;
+			*(run->block ? &run->block->next : &run->blocks) = next;
 		}
 		next->used = 0;
-		fs_block = next;
+		run->block = next;
 	}
-	fs_block->used += size;
-	return fs_block->bytes + fs_block->used - size;
+	run->block->used += size;
+	return run->block->bytes + run->block->used - size;
 }
 
 FS_API bool fs_value_holds(struct fs_run *run, uint32_t index, uint64_t address, uint64_t size, bool write)
@@ -105,6 +116,7 @@ FS_API uint64_t fs_map_lookup(struct fs_run *run, uint32_t index, const void *ke
 		memcpy(&number, key, sizeof(number));
 		return number < map->max_entries ? (uint64_t)(uintptr_t)map->direct + number * map->stride : 0;
 	}
+	fs_map_use(run, map, false);
 	value = fs_value_of(run, index, key);
 	if (!value) {
 		size_t room = (map->value_size + 15) & ~(size_t)15;
@@ -143,8 +155,10 @@ FS_API void fs_value_replaced(struct fs_run *run, uint32_t index, const uint8_t 
 
 FS_API uint64_t fs_map_update(struct fs_run *run, uint32_t map, const void *key, const void *value, uint64_t flags)
 {
-	int error = fs_env_update(run, map, key, value, flags);
+	int error;
 
+	fs_map_use(run, &fs_maps[map], true);
+	error = fs_env_update(run, map, key, value, flags);
 	if (!error)
 		fs_value_replaced(run, map, key, value);
 	return (uint64_t)(int64_t)error;
@@ -152,8 +166,10 @@ FS_API uint64_t fs_map_update(struct fs_run *run, uint32_t map, const void *key,
 
 FS_API uint64_t fs_map_delete(struct fs_run *run, uint32_t map, const void *key)
 {
-	int error = fs_env_delete(run, map, key);
+	int error;
 
+	fs_map_use(run, &fs_maps[map], true);
+	error = fs_env_delete(run, map, key);
 	if (!error)
 		fs_value_replaced(run, map, key, NULL);
 	return (uint64_t)(int64_t)error;
@@ -217,8 +233,9 @@ FS_API void fs_values_end(struct fs_run *run)
 		if (value->stale || map->read_only || !memcmp(value->data, value->before, map->value_size))
 			continue;
 		if (fs_env_store(run, value->map, value->key, value->token, value->data))
-			fs_counters.map_errors++;
+			run->counters.map_errors++;
 	}
 	run->values = NULL;
-	fs_block = NULL;
+	run->block = NULL;
+	fs_env_release(run);
 }

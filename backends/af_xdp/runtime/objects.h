@@ -5,11 +5,10 @@
  * made here: kernel maps too, so that bpftool and the control plane see them. Arrays are mapped where they can be.
  */
 
-static struct bpf_object *fs_object;
-static int fs_link = -1;   /* holds the program on the interface: gone with this process, however it ends */
-static int fs_socket_map = -1;
-static uint8_t *fs_percpu; /* one value per CPU */
 static int fs_cpus;
+static size_t fs_percpu_size; /* of the largest element of a map with one value per CPU */
+static bool fs_threads;	      /* there are several */
+static pthread_mutex_t fs_written = PTHREAD_MUTEX_INITIALIZER; /* see maps.h */
 
 /* A map that this process has pinned, and unpins at its end. */
 struct fs_pin {
@@ -38,19 +37,36 @@ static int fs_load_program(const char *name, const struct bpf_insn *code, size_t
 	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, name, "GPL", code, count, NULL);
 
 	if (fd < 0)
-		fs_die("the kernel refuses the program %s: %s (is this process root?)", name, strerror(-fd));
+		fs_die("the kernel refuses the program %s: %s", name, strerror(-fd));
 	return fd;
 }
 
-/* Without a kernel part: every packet of the queue goes to the socket. */
-static int fs_load_default(void)
+/* Whether this process may do all that follows, before it has done anything. */
+static void fs_check_rights(void)
 {
-	fs_socket_map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "fs_sockets", 4, 4, fs_options.queue + 1, NULL);
-	if (fs_socket_map < 0)
-		fs_die("cannot make a map for the socket: %s (is this process root?)", strerror(-fs_socket_map));
+	const struct bpf_insn code[] = { FS_MOV_IMM(0, XDP_PASS), FS_EXIT() };
+	int program = bpf_prog_load(BPF_PROG_TYPE_XDP, "fs_rights", "GPL", code, 2, NULL);
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 && errno == EAFNOSUPPORT)
+		fs_die("this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)");
+	if (program == -EPERM || (fd < 0 && errno == EPERM))
+		fs_die("no permission: run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF");
+	if (program < 0 || fd < 0)
+		fs_die("the kernel refuses XDP programs or sockets: %s", strerror(program < 0 ? -program : errno));
+	close(program);
+	close(fd);
+}
+
+/* Without a kernel part: every packet of a queue goes to its socket. */
+static int fs_load_default(struct fs_port *port)
+{
+	port->socket_map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "fs_sockets", 4, 4, fs_options.queue + port->queues, NULL);
+	if (port->socket_map < 0)
+		fs_die("cannot make a map for the sockets: %s", strerror(-port->socket_map));
 	const struct bpf_insn code[] = {
 		FS_LOAD(BPF_W, 2, 1, offsetof(struct xdp_md, rx_queue_index)),
-		fs_insn(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, fs_socket_map),
+		fs_insn(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, port->socket_map),
 		fs_insn(0, 0, 0, 0, 0),
 		FS_MOV_IMM(3, XDP_PASS),
 		FS_CALL(BPF_FUNC_redirect_map),
@@ -59,7 +75,7 @@ static int fs_load_default(void)
 	return fs_load_program("fs_all", code, sizeof(code) / sizeof(code[0]));
 }
 
-/* Where a map is pinned, or will be: remembered in the second case. */
+/* Where a map is pinned, or will be: remembered in the second case. A BPF file system has no dots in names. */
 static const char *fs_pin_path(const char *name)
 {
 	static struct fs_pin *pin;
@@ -70,6 +86,9 @@ static const char *fs_pin_path(const char *name)
 		fs_die("out of memory");
 	if (snprintf(pin->path, sizeof(pin->path), "%s/%s", fs_options.pin, name) >= (int)sizeof(pin->path))
 		fs_die("the path %s/%s is too long", fs_options.pin, name);
+	for (char *at = pin->path + strlen(fs_options.pin) + 1; *at; at++)
+		if (*at == '.')
+			*at = '_';
 	if (access(pin->path, F_OK) == 0)
 		return pin->path;
 	pin->next = fs_pins;
@@ -78,12 +97,12 @@ static const char *fs_pin_path(const char *name)
 	return fs_pins->path;
 }
 
-static struct bpf_program *fs_choose_program(void)
+static struct bpf_program *fs_choose_program(struct bpf_object *object)
 {
 	struct bpf_program *program, *chosen = NULL;
 	int count = 0;
 
-	bpf_object__for_each_program(program, fs_object) {
+	bpf_object__for_each_program(program, object) {
 		if (bpf_program__type(program) != BPF_PROG_TYPE_XDP)
 			continue;
 		if (fs_options.program && strcmp(bpf_program__name(program), fs_options.program))
@@ -101,24 +120,34 @@ static struct bpf_program *fs_choose_program(void)
 
 /* Which of this part's maps a map of the kernel part is; FS_MAP_COUNT for none. Global data goes by its section, which
  * libbpf puts behind the object's name; what is read only may as well be a copy. */
-static uint32_t fs_counterpart(const struct bpf_map *map)
+static uint32_t fs_counterpart(const struct bpf_object *object, const struct bpf_map *map)
 {
 	uint32_t index;
 
 	for (index = 0; index < FS_MAP_COUNT; index++)
-		if (bpf_object__find_map_by_name(fs_object, fs_maps[index].name) == map &&
+		if (bpf_object__find_map_by_name(object, fs_maps[index].name) == map &&
 		    !(fs_maps[index].internal && fs_maps[index].flags & BPF_F_RDONLY_PROG))
 			break;
 	return index;
 }
 
-static void fs_prepare_map(struct bpf_map *map)
+static void fs_prepare_map(const struct fs_port *port, struct bpf_map *map)
 {
 	const char *name = bpf_map__name(map);
-	uint32_t index = fs_counterpart(map);
+	uint32_t index = fs_counterpart(port->object, map), queues = fs_options.queue + port->queues;
+	const struct bpf_map *first;
 
-	if (bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP && bpf_map__max_entries(map) <= fs_options.queue)
-		bpf_map__set_max_entries(map, fs_options.queue + 1);
+	if (bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP) {
+		if (bpf_map__max_entries(map) < queues)
+			bpf_map__set_max_entries(map, queues);
+		if (port != fs_ports)
+			return; /* each interface has its own: sockets go by the queue's number */
+	} else if (port != fs_ports) {
+		first = bpf_object__find_map_by_name(fs_ports[0].object, name);
+		if (!first || bpf_map__reuse_fd(map, bpf_map__fd(first)))
+			fs_die("the map %s cannot be shared between the interfaces", name);
+		return;
+	}
 	if (index < FS_MAP_COUNT && fs_maps[index].wants_mmap)
 		bpf_map__set_map_flags(map, bpf_map__map_flags(map) | BPF_F_MMAPABLE);
 	if (fs_options.pin && !bpf_map__is_internal(map)) {
@@ -129,31 +158,31 @@ static void fs_prepare_map(struct bpf_map *map)
 	}
 }
 
-static int fs_load_object(void)
+static int fs_load_object(struct fs_port *port)
 {
 	struct bpf_program *program, *chosen;
 	struct bpf_map *map;
 	int error, sockets = 0;
 
-	fs_object = bpf_object__open_file(fs_options.object, NULL);
-	if (!fs_object)
+	port->object = bpf_object__open_file(fs_options.object, NULL);
+	if (!port->object)
 		fs_die("cannot read %s: %s", fs_options.object, strerror(errno));
-	chosen = fs_choose_program();
-	bpf_object__for_each_program(program, fs_object)
+	chosen = fs_choose_program(port->object);
+	bpf_object__for_each_program(program, port->object)
 		if (program != chosen)
 			bpf_program__set_autoload(program, false);
-	bpf_object__for_each_map(map, fs_object)
-		fs_prepare_map(map);
-	error = bpf_object__load(fs_object);
+	bpf_object__for_each_map(map, port->object)
+		fs_prepare_map(port, map);
+	error = bpf_object__load(port->object);
 	if (error)
 		fs_die("the kernel refuses %s: %s", fs_options.object, strerror(-error));
-	bpf_object__for_each_map(map, fs_object) {
-		uint32_t index = fs_counterpart(map);
+	bpf_object__for_each_map(map, port->object) {
+		uint32_t index = fs_counterpart(port->object, map);
 
-		if (index < FS_MAP_COUNT)
+		if (index < FS_MAP_COUNT && port == fs_ports)
 			fs_maps[index].fd = bpf_map__fd(map);
 		if (bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP) {
-			fs_socket_map = bpf_map__fd(map);
+			port->socket_map = bpf_map__fd(map);
 			sockets++;
 		}
 	}
@@ -164,34 +193,45 @@ static int fs_load_object(void)
 }
 
 /* The kernel part is there already: its map of sockets. */
-static void fs_join(void)
+static void fs_join(struct fs_port *port)
 {
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info);
-	const char *name = fs_options.sockets;
+	const char *name = port->sockets;
 
-	fs_socket_map = name[strspn(name, "0123456789")] ? bpf_obj_get(name) :
-							   bpf_map_get_fd_by_id(fs_number("--sockets", name));
-	if (fs_socket_map < 0)
-		fs_die("--sockets: there is no map %s: %s", name, strerror(-fs_socket_map));
-	if (bpf_obj_get_info_by_fd(fs_socket_map, &info, &size) || info.type != BPF_MAP_TYPE_XSKMAP)
+	port->socket_map = name[strspn(name, "0123456789")] ? bpf_obj_get(name) :
+							      bpf_map_get_fd_by_id(fs_number("--sockets", name));
+	if (port->socket_map < 0)
+		fs_die("--sockets: there is no map %s: %s", name, strerror(-port->socket_map));
+	if (bpf_obj_get_info_by_fd(port->socket_map, &info, &size) || info.type != BPF_MAP_TYPE_XSKMAP)
 		fs_die("--sockets: %s is no map of type XSKMAP", name);
+	if (info.max_entries < fs_options.queue + port->queues)
+		fs_die("--sockets: %s has room for %u queues; load the kernel part with a larger one", name,
+		       info.max_entries);
 }
 
-static void fs_attach(int program)
+static void fs_attach(struct fs_port *port, int program)
 {
 	struct bpf_link_create_opts options = {
 		.sz = sizeof(options),
 		.flags = fs_options.generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE,
 	};
 
-	fs_link = bpf_link_create(program, (int)fs_options.ifindex, BPF_XDP, &options);
-	if (fs_link == -EBUSY || fs_link == -EEXIST)
-		fs_die("cannot attach to %s: another XDP program is there", fs_options.interface);
-	if (fs_link == -EOPNOTSUPP)
-		fs_die("the driver of %s has no XDP; try --skb-mode", fs_options.interface);
-	if (fs_link < 0)
-		fs_die("cannot attach to %s: %s", fs_options.interface, strerror(-fs_link));
+	port->link = bpf_link_create(program, (int)port->ifindex, BPF_XDP, &options);
+	if (port->link == -EBUSY || port->link == -EEXIST)
+		fs_die("cannot attach to %s: another XDP program is there (ip link set dev %s xdp off removes it)",
+		       port->interface, port->interface);
+	if (port->link == -EOPNOTSUPP)
+		fs_die("the driver of %s has no XDP; try --skb-mode", port->interface);
+	if (port->link < 0)
+		fs_die("cannot attach to %s: %s", port->interface, strerror(-port->link));
+}
+
+static void fs_detach(struct fs_port *port)
+{
+	if (port->link >= 0)
+		close(port->link);
+	port->link = -1;
 }
 
 /* The kernel's names are short, and of few letters. */
@@ -225,11 +265,20 @@ static void fs_make_map(uint32_t index)
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = flags);
 	char name[BPF_OBJ_NAME_LEN];
 	const char *path;
+	bool kernel_part = fs_options.object || fs_ports[0].sockets;
 	int error;
 
+
+	if (map->internal && map->shared && !(map->flags & BPF_F_RDONLY_PROG) && kernel_part) {
+		map->fd = fs_options.pin ? bpf_obj_get(fs_pin_path(map->name)) : -1;
+		if (map->fd < 0)
+			fs_die("the global data in %s is the kernel part's, too: let this program load it, with -o, "
+			       "or pin it in the folder of --pin, with _ for dots", map->name);
+		fs_check_pinned(map, map->fd, map->name);
+		map->wants_mmap = true;
+		return;
+	}
 	if (map->internal) {
-		if (map->shared && !(map->flags & BPF_F_RDONLY_PROG) && (fs_options.sockets || fs_options.object))
-			fs_die("the global data in %s is the kernel part's, too: let this program load it, with -o", map->name);
 		map->direct = calloc(1, map->value_size);
 		if (!map->direct)
 			fs_die("out of memory");
@@ -245,7 +294,7 @@ static void fs_make_map(uint32_t index)
 		fs_check_pinned(map, map->fd, path);
 		return;
 	}
-	if (map->shared && fs_options.sockets)
+	if (map->shared && fs_ports[0].sockets)
 		fs_die("the map %s is the kernel part's, too: give the folder where it is pinned with --pin", map->name);
 	if (map->shared && fs_options.object)
 		fs_die("%s has no map %s, which the parts share", fs_options.object, map->name);
@@ -300,9 +349,7 @@ static void fs_open_maps(void)
 		if (map->value_size > largest)
 			largest = map->value_size;
 	}
-	fs_percpu = calloc((size_t)fs_cpus, (largest + 7) & ~7u);
-	if (!fs_percpu)
-		fs_die("out of memory");
+	fs_percpu_size = (size_t)fs_cpus * ((largest + 7) & ~7u);
 }
 
 static bool fs_is_percpu(const struct fs_map *map)
@@ -313,7 +360,7 @@ static bool fs_is_percpu(const struct fs_map *map)
 /* This CPU's value among those of all. */
 static uint8_t *fs_own_value(struct fs_run *run, const struct fs_map *map)
 {
-	return fs_percpu + (size_t)run->cpu * ((map->value_size + 7) & ~7u);
+	return run->percpu + (size_t)run->cpu * ((map->value_size + 7) & ~7u);
 }
 
 static int fs_env_lookup(struct fs_run *run, uint32_t index, const uint8_t *key, uint8_t *value, uint64_t *token)
@@ -324,7 +371,7 @@ static int fs_env_lookup(struct fs_run *run, uint32_t index, const uint8_t *key,
 	*token = 0;
 	if (!fs_is_percpu(map))
 		return bpf_map_lookup_elem(map->fd, key, value);
-	error = bpf_map_lookup_elem(map->fd, key, fs_percpu);
+	error = bpf_map_lookup_elem(map->fd, key, run->percpu);
 	if (!error)
 		memcpy(value, fs_own_value(run, map), map->value_size);
 	return error;
@@ -337,10 +384,10 @@ static int fs_env_update(struct fs_run *run, uint32_t index, const uint8_t *key,
 	if (!fs_is_percpu(map))
 		return bpf_map_update_elem(map->fd, key, value, flags);
 	/* A system call sets the values of all CPUs: the others keep theirs, or are zero in a new element. */
-	if (bpf_map_lookup_elem(map->fd, key, fs_percpu))
-		memset(fs_percpu, 0, (size_t)fs_cpus * ((map->value_size + 7) & ~7u));
+	if (bpf_map_lookup_elem(map->fd, key, run->percpu))
+		memset(run->percpu, 0, (size_t)fs_cpus * ((map->value_size + 7) & ~7u));
 	memcpy(fs_own_value(run, map), value, map->value_size);
-	return bpf_map_update_elem(map->fd, key, fs_percpu, flags);
+	return bpf_map_update_elem(map->fd, key, run->percpu, flags);
 }
 
 static int fs_env_delete(struct fs_run *run, uint32_t index, const uint8_t *key)
@@ -357,13 +404,27 @@ static int fs_env_store(struct fs_run *run, uint32_t index, const uint8_t *key, 
 	return error == -ENOENT ? 0 : error; /* deleted meanwhile: what is written to it is lost, as in the kernel */
 }
 
+static void fs_env_hold(struct fs_run *run)
+{
+	if (fs_threads && !run->alone)
+		pthread_mutex_lock(&fs_written);
+	run->alone = true;
+}
+
+static void fs_env_release(struct fs_run *run)
+{
+	if (fs_threads && run->alone)
+		pthread_mutex_unlock(&fs_written);
+	run->alone = false;
+}
+
 static void fs_close_objects(void)
 {
-	if (fs_link >= 0)
-		close(fs_link);
-	fs_link = -1;
 	for (; fs_pins; fs_pins = fs_pins->next)
 		unlink(fs_pins->path);
-	bpf_object__close(fs_object);
-	fs_object = NULL;
+	for (uint32_t i = 0; i < fs_port_count; i++) {
+		fs_detach(&fs_ports[i]);
+		bpf_object__close(fs_ports[i].object);
+		fs_ports[i].object = NULL;
+	}
 }

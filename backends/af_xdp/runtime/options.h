@@ -1,19 +1,29 @@
 /*
- * Transport: an AF_XDP socket on one queue of an interface. From here on: the command line, the objects in the
- * kernel (program, maps), the way back into the kernel, the socket, and main().
+ * Transport: an AF_XDP socket on each queue of an interface, or of several, with a thread of its own. From here on: the
+ * command line, the objects in the kernel (program, maps), the way back into the kernel, the sockets, and main().
  */
+
+#if defined(__has_include)
+#if !__has_include(<bpf/bpf.h>) || !__has_include(<xdp/xsk.h>)
+#error "libxdp or libbpf is missing: install their headers (Debian: apt install libxdp-dev libbpf-dev)"
+#endif
+#endif
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/if_xdp.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -23,35 +33,51 @@
 #include <xdp/xsk.h>
 
 struct fs_options {
-	const char *interface;
-	const char *object;  /* the kernel part; NULL: every packet of the queue comes here */
+	const char *object;  /* the kernel part; NULL: every packet of the queues comes here */
 	const char *program; /* its program, where it has several */
-	const char *sockets; /* the map of a kernel part that is attached already: path or number */
 	const char *pin;     /* folder of a BPF file system, to pin maps in */
-	uint32_t ifindex;
-	uint32_t queue;
-	uint32_t stats; /* seconds between counters, 0: only at the end */
-	uint16_t bind;	/* XDP_COPY, XDP_ZEROCOPY, or what the driver can */
-	bool generic;	/* attach in generic mode, for drivers without XDP */
-	bool spin;	/* never sleep */
+	uint32_t queue;	     /* the first */
+	uint32_t queues;     /* from there on, 0: all that there are */
+	uint32_t stats;	     /* seconds between counters, 0: only at the end */
+	uint32_t busy_poll;  /* microseconds, 0: by interrupts */
+	uint16_t bind;	     /* XDP_COPY, XDP_ZEROCOPY, or what the driver can */
+	bool generic;	     /* attach in generic mode, for drivers without XDP */
+	bool spin;	     /* never sleep */
 };
 
-static struct fs_options fs_options;
+/* An interface that packets come from. */
+struct fs_port {
+	const char *interface;
+	const char *sockets; /* the map of a kernel part that is attached already: path or number */
+	uint32_t ifindex;
+	uint32_t queues; /* that are served, from fs_options.queue on */
+	struct bpf_object *object;
+	int link; /* holds the program on the interface: gone with this process, however it ends */
+	int socket_map;
+};
+
+enum { FS_PORTS = 32 };
+
+static struct fs_options fs_options = { .queues = 1 };
+static struct fs_port fs_ports[FS_PORTS];
+static uint32_t fs_port_count;
 
 static const char fs_usage[] =
-	"usage: af_xdp -i INTERFACE [options]\n"
-	"  -i, --interface NAME  where packets come in\n"
+	"usage: af_xdp -i INTERFACE… [options]\n"
+	"  -i, --interface NAME  where packets come in; may be repeated\n"
 	"  -o, --object FILE     the kernel part, loaded and attached; without it every packet comes here\n"
 	"  -p, --program NAME    its program, where it has several\n"
 	"      --sockets MAP     instead of -o, for a kernel part that is attached already: its map\n"
 	"                        of sockets, by the path where it is pinned or by number; its other\n"
-	"                        maps are found with --pin\n"
-	"  -q, --queue N         receive queue (0)\n"
+	"                        maps are found with --pin. With several interfaces one for each, behind it\n"
+	"  -q, --queue N         receive queue, the first where there are several (0)\n"
+	"      --queues N|all    receive queues, a thread for each (1)\n"
 	"      --copy, --zero-copy\n"
 	"                        how packets reach the socket (what the driver can)\n"
 	"      --skb-mode        attach the program in generic mode, for drivers without XDP:\n"
 	"                        packets cannot be passed to the kernel then\n"
 	"      --pin DIR         pin the maps in DIR; those that are there already are used\n"
+	"      --busy-poll USEC  have the driver polled from here, with interrupts put off\n"
 	"      --spin            look for packets without sleeping: nobody has to be woken up, and a CPU\n"
 	"                        is busy all the time\n"
 	"      --stats SECONDS   print the counters to stderr now and then\n";
@@ -85,24 +111,96 @@ static uint32_t fs_number(const char *option, const char *text)
 	return (uint32_t)value;
 }
 
+static void fs_ask_interface(const char *interface, unsigned long what, struct ifreq *request, bool *known)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), error;
+
+	snprintf(request->ifr_name, sizeof(request->ifr_name), "%s", interface);
+	error = fd < 0 || ioctl(fd, what, request) ? errno : 0;
+	if (fd >= 0)
+		close(fd);
+	*known = !error;
+	if (error && error != EOPNOTSUPP)
+		fs_die("cannot ask about the interface %s: %s", interface, strerror(error));
+}
+
+static short fs_interface_flags(const char *interface)
+{
+	struct ifreq request = { .ifr_flags = 0 };
+	bool known;
+
+	fs_ask_interface(interface, SIOCGIFFLAGS, &request, &known);
+	return request.ifr_flags;
+}
+
+/* How many receive queues the interface has; drivers that do not say have one. */
+static uint32_t fs_count_queues(const char *interface)
+{
+	struct ethtool_channels channels = { .cmd = ETHTOOL_GCHANNELS };
+	struct ifreq request = { .ifr_data = (char *)&channels };
+	bool known;
+
+	fs_ask_interface(interface, SIOCETHTOOL, &request, &known);
+	return known && channels.combined_count + channels.rx_count ? channels.combined_count + channels.rx_count : 1;
+}
+
+static struct fs_port *fs_add_port(const char *interface)
+{
+	struct fs_port *port = &fs_ports[fs_port_count];
+
+	if (fs_port_count == FS_PORTS)
+		fs_die("more than %d interfaces", FS_PORTS);
+	for (uint32_t i = 0; i < fs_port_count; i++)
+		if (!strcmp(fs_ports[i].interface, interface))
+			fs_die("the interface %s is named twice", interface);
+	*port = (struct fs_port){ .interface = interface, .link = -1, .socket_map = -1 };
+	fs_port_count++;
+	return port;
+}
+
+static void fs_check_port(struct fs_port *port)
+{
+	uint32_t queues;
+
+	port->ifindex = if_nametoindex(port->interface);
+	if (!port->ifindex)
+		fs_die("there is no interface %s", port->interface);
+	if (!(fs_interface_flags(port->interface) & IFF_UP))
+		fs_die("the interface %s is down: ip link set dev %s up", port->interface, port->interface);
+	if (!port->sockets != !fs_ports[0].sockets)
+		fs_die("--sockets: there must be one for each interface, behind it");
+	port->queues = fs_options.queues;
+	if (port->queues)
+		return;
+	queues = fs_count_queues(port->interface);
+	if (queues <= fs_options.queue)
+		fs_die("%s has %u receive queues; there is no queue %u", port->interface, queues, fs_options.queue);
+	port->queues = queues - fs_options.queue;
+}
+
 static void fs_parse_options(int argc, char **argv)
 {
-	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, HELP };
+	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, QUEUES, BUSY_POLL, HELP };
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' }, { "object", required_argument, NULL, 'o' },
 		{ "program", required_argument, NULL, 'p' },   { "queue", required_argument, NULL, 'q' },
 		{ "copy", no_argument, NULL, COPY },	       { "zero-copy", no_argument, NULL, ZERO_COPY },
 		{ "skb-mode", no_argument, NULL, SKB_MODE },   { "sockets", required_argument, NULL, SOCKETS },
 		{ "pin", required_argument, NULL, PIN },       { "stats", required_argument, NULL, STATS },
-		{ "spin", no_argument, NULL, SPIN },	       { "help", no_argument, NULL, HELP },
+		{ "spin", no_argument, NULL, SPIN },	       { "queues", required_argument, NULL, QUEUES },
+		{ "help", no_argument, NULL, HELP },	       { "busy-poll", required_argument, NULL, BUSY_POLL },
 		{ NULL, 0, NULL, 0 },
 	};
+	struct fs_port *port = NULL;
+	const char *sockets = NULL; /* named before any interface */
 	int option;
 
 	while ((option = getopt_long(argc, argv, "i:o:p:q:", known, NULL)) != -1) {
 		switch (option) {
 		case 'i':
-			fs_options.interface = optarg;
+			port = fs_add_port(optarg);
+			port->sockets = sockets;
+			sockets = NULL;
 			break;
 		case 'o':
 			fs_options.object = optarg;
@@ -123,7 +221,15 @@ static void fs_parse_options(int argc, char **argv)
 			fs_options.generic = true;
 			break;
 		case SOCKETS:
-			fs_options.sockets = optarg;
+			*(port ? &port->sockets : &sockets) = optarg;
+			break;
+		case QUEUES:
+			fs_options.queues = strcmp(optarg, "all") ? fs_number("--queues", optarg) : 0;
+			if (!fs_options.queues && strcmp(optarg, "all"))
+				fs_die("--queues: at least one, or all");
+			break;
+		case BUSY_POLL:
+			fs_options.busy_poll = fs_number("--busy-poll", optarg);
 			break;
 		case PIN:
 			fs_options.pin = optarg;
@@ -144,13 +250,12 @@ static void fs_parse_options(int argc, char **argv)
 	}
 	if (optind < argc)
 		fs_die("'%s' is not understood; --help lists the options", argv[optind]);
-	if (!fs_options.interface)
+	if (!fs_port_count)
 		fs_die("which interface? give one with -i");
-	fs_options.ifindex = if_nametoindex(fs_options.interface);
-	if (!fs_options.ifindex)
-		fs_die("there is no interface %s", fs_options.interface);
-	if (fs_options.object && fs_options.sockets)
+	for (uint32_t i = 0; i < fs_port_count; i++)
+		fs_check_port(&fs_ports[i]);
+	if (fs_options.object && fs_ports[0].sockets)
 		fs_die("-o loads the kernel part, --sockets finds one that is there: give one of them");
-	if (FS_ARRIVAL_COUNT && !fs_options.object && !fs_options.sockets)
+	if (FS_ARRIVAL_COUNT && !fs_options.object && !fs_ports[0].sockets)
 		fs_die("this part goes on with packets of the kernel part: give that with -o xdp.o");
 }

@@ -79,13 +79,16 @@ FS_API void fs_accept(struct fs_run *run, uint32_t resume)
 }
 
 /* Whether a header of this size, travelling this way, is one of this part's resume points, or says that all is done. */
-FS_API bool fs_is_known(uint32_t resume, uint32_t size, bool in_frame)
+FS_API bool fs_is_known(struct fs_run *run, uint32_t resume, uint32_t size, bool in_frame)
 {
+	run->arrival = FS_ARRIVAL_COUNT;
 	if (fs_is_finished(resume))
 		return in_frame && size == FS_HEADER + (resume == FS_FINISHED_REDIRECT ? 4 : 0);
 	for (const struct fs_arrival *known = fs_arrivals; known->size; known++) {
-		if (known->resume == resume && known->size == size && known->in_frame == in_frame)
+		if (known->resume == resume && known->size == size && known->in_frame == in_frame) {
+			run->arrival = (uint32_t)(known - fs_arrivals);
 			return true;
+		}
 	}
 	return false;
 }
@@ -99,7 +102,7 @@ FS_API bool fs_header(struct fs_run *run, const uint8_t *bytes, uint64_t room, b
 		return false;
 	size = bytes[3];
 	resume = (uint32_t)fs_get(bytes + 4, 2);
-	if (size > room || !fs_is_known(resume, size, in_frame))
+	if (size > room || !fs_is_known(run, resume, size, in_frame))
 		return false;
 	run->header = bytes;
 	run->header_size = size + (in_frame ? 0 : FS_TRAILER);
@@ -137,5 +140,6 @@ FS_API bool fs_arrive(struct fs_run *run)
 	if (run->own_meta % 4 || run->own_meta > room)
 		return false;
 	run->meta = (in_frame ? run->data : run->data - FS_TRAILER - size) - run->own_meta;
+	run->resumed[run->arrival]++;
 	return true;
 }

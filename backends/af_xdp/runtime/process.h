@@ -32,10 +32,10 @@ FS_API uint32_t fs_run_packet(struct fs_run *run)
 	run->depth = 0;
 	run->stack_top = 0;
 	run->message[0] = 0;
-	fs_counters.received++;
+	run->counters.received++;
 	if (!fs_arrive(run)) {
 		snprintf(run->message, sizeof(run->message), "no handoff header that this part knows");
-		fs_counters.handoff_errors++;
+		run->counters.handoff_errors++;
 		return XDP_VERDICT_DROP;
 	}
 	if (run->header && fs_is_finished(run->resume))
@@ -43,7 +43,7 @@ FS_API uint32_t fs_run_packet(struct fs_run *run)
 	completed = fs_execute(run, &verdict);
 	fs_values_end(run);
 	if (!completed) {
-		fs_counters.violations++;
+		run->counters.violations++;
 		return XDP_VERDICT_DROP;
 	}
 	return verdict;

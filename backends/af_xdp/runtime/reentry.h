@@ -8,6 +8,8 @@
  *
  * A call with several repetitions takes some 28 ms for adding the program to the kernel's XDP dispatcher, unless it is
  * there already: therefore it is attached to a loopback interface that nobody uses, in a network namespace of its own.
+ *
+ * Each queue has a program of its own: the program cannot tell who runs it (a frame that is put in has queue 0).
  */
 
 enum { FS_REENTRY_BATCH = 64, FS_REENTRY_ROOM = 3520 }; /* for metadata and frame; the kernel has no more room */
@@ -22,11 +24,14 @@ struct fs_slot {
 	uint8_t bytes[FS_REENTRY_ROOM];
 };
 
-static struct fs_slot *fs_slots; /* in memory shared with the program */
-static uint32_t *fs_next_slot;	 /* the program's position */
-static uint32_t fs_waiting;	 /* slots in use */
-static uint32_t fs_repetitions;	 /* packets in one call */
-static int fs_reentry = -1, fs_anchor = -1, fs_anchor_space = -1;
+/* Descriptors stay open as long as the process. */
+struct fs_reentry {
+	struct fs_slot *slots;	/* in memory shared with the program */
+	uint32_t *next_slot;	/* the program's position */
+	uint32_t waiting;	/* slots in use */
+	uint32_t repetitions;	/* packets in one call */
+	int program;
+};
 
 /* A program being written; jumps forward are completed by fs_land(). */
 struct fs_code {
@@ -173,69 +178,69 @@ static void *fs_shared_array(const char *name, uint32_t size, uint32_t count, in
 }
 
 /* Put the program into the dispatcher: whether that is possible here. */
-static bool fs_anchor_reentry(void)
+static bool fs_anchor_reentry(int program)
 {
 	enum { LOOPBACK = 1 };
 	const struct bpf_link_create_opts options = { .sz = sizeof(options), .flags = XDP_FLAGS_SKB_MODE };
-	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), space, anchor;
 
 	if (own < 0 || unshare(CLONE_NEWNET))
 		return false;
-	fs_anchor_space = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	fs_anchor = bpf_link_create(fs_reentry, LOOPBACK, BPF_XDP, &options);
+	space = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC); /* keeps the namespace */
+	anchor = bpf_link_create(program, LOOPBACK, BPF_XDP, &options);
 	if (setns(own, CLONE_NEWNET))
 		fs_die("cannot go back to the network namespace: %s", strerror(errno));
 	close(own);
-	return fs_anchor >= 0;
+	return space >= 0 && anchor >= 0;
 }
 
-static void fs_open_reentry(void)
+static void fs_open_reentry(struct fs_reentry *way)
 {
 	int position, slots;
 
-	fs_next_slot = fs_shared_array("fs_position", 8, 1, &position);
-	fs_slots = fs_shared_array("fs_slots", sizeof(struct fs_slot), FS_REENTRY_BATCH, &slots);
-	fs_reentry = fs_load_reentry(position, slots);
-	fs_repetitions = fs_anchor_reentry() ? FS_REENTRY_BATCH : 1;
+	way->next_slot = fs_shared_array("fs_position", 8, 1, &position);
+	way->slots = fs_shared_array("fs_slots", sizeof(struct fs_slot), FS_REENTRY_BATCH, &slots);
+	way->program = fs_load_reentry(position, slots);
+	way->repetitions = fs_anchor_reentry(way->program) ? FS_REENTRY_BATCH : 1;
 }
 
 /* Let the waiting packets go, and count what became of them. */
-static void fs_reenter(void)
+static void fs_reenter(struct fs_reentry *way, struct fs_run *run)
 {
-	static uint8_t frame[64]; /* what each repetition starts with */
+	uint8_t frame[64] = { 0 }; /* what each repetition starts with */
 	struct xdp_md context = {
 		.data_end = sizeof(frame),
-		.ingress_ifindex = fs_options.ifindex,
-		.rx_queue_index = fs_options.queue,
+		.ingress_ifindex = run->ifindex,
+		.rx_queue_index = run->queue,
 	};
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame), .ctx_in = &context,
-		    .ctx_size_in = sizeof(context), .repeat = (int)fs_waiting, .batch_size = fs_waiting,
+		    .ctx_size_in = sizeof(context), .repeat = (int)way->waiting, .batch_size = way->waiting,
 		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
 	bool passes[FS_REENTRY_BATCH];
 
-	if (!fs_waiting)
+	if (!way->waiting)
 		return;
-	for (uint32_t i = 0; i < fs_waiting; i++)
-		passes[i] = fs_slots[i].go == FS_GO_PASS;
-	*(volatile uint32_t *)fs_next_slot = 0;
-	if (bpf_prog_test_run_opts(fs_reentry, &options) && !*(volatile uint32_t *)fs_next_slot)
-		for (uint32_t i = 0; i < fs_waiting; i++)
-			fs_slots[i].go = FS_GO_FAILED;
-	for (uint32_t i = 0; i < fs_waiting; i++) {
-		bool failed = *(volatile uint32_t *)&fs_slots[i].go == FS_GO_FAILED;
+	for (uint32_t i = 0; i < way->waiting; i++)
+		passes[i] = way->slots[i].go == FS_GO_PASS;
+	*(volatile uint32_t *)way->next_slot = 0;
+	if (bpf_prog_test_run_opts(way->program, &options) && !*(volatile uint32_t *)way->next_slot)
+		for (uint32_t i = 0; i < way->waiting; i++)
+			way->slots[i].go = FS_GO_FAILED;
+	for (uint32_t i = 0; i < way->waiting; i++) {
+		bool failed = *(volatile uint32_t *)&way->slots[i].go == FS_GO_FAILED;
 
 		if (passes[i])
-			*(failed ? &fs_counters.pass_errors : &fs_counters.passed) += 1;
+			*(failed ? &run->counters.pass_errors : &run->counters.passed) += 1;
 		else
-			*(failed ? &fs_counters.redirect_errors : &fs_counters.redirected) += 1;
+			*(failed ? &run->counters.redirect_errors : &run->counters.redirected) += 1;
 	}
-	fs_waiting = 0;
+	way->waiting = 0;
 }
 
 /* Have the packet wait: whether it fits. */
-static bool fs_wait_for_reentry(const struct fs_run *run, uint32_t go, uint32_t target, uint64_t flags)
+static bool fs_wait_for_reentry(struct fs_reentry *way, struct fs_run *run, uint32_t go, uint32_t target, uint64_t flags)
 {
-	struct fs_slot *slot = &fs_slots[fs_waiting];
+	struct fs_slot *slot = &way->slots[way->waiting];
 	uint64_t length = run->end - run->meta;
 
 	if (length > FS_REENTRY_ROOM)
@@ -246,22 +251,22 @@ static bool fs_wait_for_reentry(const struct fs_run *run, uint32_t go, uint32_t 
 	slot->target = target;
 	slot->flags = flags;
 	memcpy(slot->bytes, (const uint8_t *)(uintptr_t)run->meta, length);
-	if (++fs_waiting == fs_repetitions)
-		fs_reenter();
+	if (++way->waiting == way->repetitions)
+		fs_reenter(way, run);
 	return true;
 }
 
 /* In generic mode the interface's program would see the packet again: it cannot be passed. */
-static bool fs_pass(const struct fs_run *run)
+static bool fs_pass(struct fs_reentry *way, struct fs_run *run)
 {
-	return !fs_options.generic && fs_wait_for_reentry(run, FS_GO_PASS, 0, 0);
+	return !fs_options.generic && fs_wait_for_reentry(way, run, FS_GO_PASS, 0, 0);
 }
 
-static bool fs_redirect_packet(const struct fs_run *run)
+static bool fs_redirect_packet(struct fs_reentry *way, struct fs_run *run)
 {
 	const struct fs_redirect *to = &run->redirect;
 
 	if (to->kind == FS_TO_DEVICE)
-		return fs_wait_for_reentry(run, FS_GO_DEVICE, to->ifindex, 0);
-	return to->kind == FS_TO_MAP_ENTRY && fs_wait_for_reentry(run, FS_GO_MAP + to->map, to->key, to->flags);
+		return fs_wait_for_reentry(way, run, FS_GO_DEVICE, to->ifindex, 0);
+	return to->kind == FS_TO_MAP_ENTRY && fs_wait_for_reentry(way, run, FS_GO_MAP + to->map, to->key, to->flags);
 }

@@ -34,6 +34,18 @@ struct fs_redirect {
 	uint64_t flags;
 };
 
+/* How packets ended; one line of JSON at the program's end. */
+#define FS_COUNTERS(X)                                                                                             \
+	X(received) X(passed) X(transmitted) X(redirected) X(dropped) X(aborted) X(violations) X(handoff_errors)   \
+	X(map_errors) X(pass_errors) X(redirect_errors) X(tx_full)
+
+struct fs_counters {
+#define FS_COUNTER(name) uint64_t name;
+	FS_COUNTERS(FS_COUNTER)
+#undef FS_COUNTER
+};
+
+/* All that the processing of packets changes outside of maps: each thread has its own. */
 struct fs_run {
 	/* The packet: [meta, data) is metadata, [data, end) the frame; room from first to limit. */
 	uint64_t meta, data, end;
@@ -47,7 +59,8 @@ struct fs_run {
 	uint32_t header_size; /* with the trailer, where there is one */
 	uint32_t own_meta;    /* bytes of the program's own metadata before the header */
 	uint32_t resume;
-	bool in_frame; /* the header is the first bytes of the frame */
+	uint32_t arrival; /* index in fs_arrivals; FS_ARRIVAL_COUNT for none of them */
+	bool in_frame;	  /* the header is the first bytes of the frame */
 
 	struct fs_redirect redirect;
 	uint32_t loops; /* what may_goto has used of its budget */
@@ -55,23 +68,17 @@ struct fs_run {
 	uint32_t stack_top; /* frames in use are stack[0 .. stack_top) */
 	uint8_t stack[FS_STACK_SIZE] __attribute__((aligned(16)));
 
-	struct fs_value *values; /* copies of map values in use */
+	struct fs_value *values;	 /* copies of map values in use */
+	struct fs_block *blocks, *block; /* their memory, and where in it there is room */
+	uint8_t *percpu;		 /* room for an element of a map with one value per CPU */
+	bool alone;			 /* other threads wait before they use maps that are written, see maps.h */
+	uint64_t random;
 	jmp_buf escape;
 	char message[160]; /* what the violation was */
+
+	struct fs_counters counters;
+	uint64_t resumed[FS_ARRIVAL_COUNT + 1]; /* packets that came to each resume point */
 };
-
-/* How packets ended; one line of JSON at the program's end. */
-#define FS_COUNTERS(X)                                                                                             \
-	X(received) X(passed) X(transmitted) X(redirected) X(dropped) X(aborted) X(violations) X(handoff_errors)   \
-	X(map_errors) X(pass_errors) X(redirect_errors) X(tx_full)
-
-struct fs_counters {
-#define FS_COUNTER(name) uint64_t name;
-	FS_COUNTERS(FS_COUNTER)
-#undef FS_COUNTER
-};
-
-static struct fs_counters fs_counters;
 
 /* End the packet: `verb` of `size` bytes at `address`, which lies in no object the program may touch. */
 __attribute__((noreturn, cold, noinline)) FS_API void fs_violation(struct fs_run *run, const char *verb,

@@ -1,5 +1,5 @@
 /*
- * The socket: UMEM, its four rings, and the loop that takes packets from one and puts them on another.
+ * A socket, for one queue: UMEM, its four rings, and the loop that takes packets from one and puts them on another.
  *
  * A frame of the UMEM is always in one place: in the fill ring or with the kernel, with us while its packet is
  * processed, or in the transmit ring until the completion ring gives it back. There are more frames than the fill ring
@@ -9,7 +9,14 @@
 enum { FS_FRAME = 4096, FS_FRAMES = 6144, FS_FILL = 4096, FS_RING = 2048, FS_BATCH = 64 };
 enum { FS_RESERVED = 40, FS_TAILROOM = 320 }; /* struct xdp_frame, struct skb_shared_info: the kernel's limits */
 
+#ifndef SO_PREFER_BUSY_POLL /* kernel 5.11 */
+#define SO_PREFER_BUSY_POLL 69
+#define SO_BUSY_POLL_BUDGET 70
+#endif
+
 struct fs_queue {
+	const struct fs_port *port;
+	pthread_t thread;
 	struct xsk_umem *umem;
 	struct xsk_socket *socket;
 	struct xsk_ring_prod fill, tx;
@@ -18,11 +25,14 @@ struct fs_queue {
 	uint64_t spare[FS_FRAMES]; /* frames that are in no ring */
 	uint32_t spares;
 	uint32_t outstanding; /* frames in transmission */
+	uint32_t prepared;    /* of those, on the transmit ring and not yet shown to the kernel */
+	uint32_t idle;	      /* looks for packets, in vain */
+	struct fs_reentry reentry;
 	struct fs_run run;
 };
 
-static struct fs_queue fs_queue;
-static uint64_t fs_random_state;
+static struct fs_queue **fs_queues; /* of all interfaces */
+static uint32_t fs_queue_count;
 
 static uint64_t fs_env_now(struct fs_run *run, int clock)
 {
@@ -36,14 +46,16 @@ static uint64_t fs_env_now(struct fs_run *run, int clock)
 
 static uint32_t fs_env_random(struct fs_run *run)
 {
-	(void)run;
-	if (!fs_random_state && getrandom(&fs_random_state, sizeof(fs_random_state), 0) < 0)
-		fs_random_state = fs_env_now(run, FS_CLOCK_MONOTONIC);
-	fs_random_state |= !fs_random_state;
-	fs_random_state ^= fs_random_state >> 12; /* xorshift64* */
-	fs_random_state ^= fs_random_state << 25;
-	fs_random_state ^= fs_random_state >> 27;
-	return (uint32_t)((fs_random_state * UINT64_C(0x2545F4914F6CDD1D)) >> 32);
+	uint64_t state = run->random;
+
+	if (!state && getrandom(&state, sizeof(state), 0) < 0)
+		state = fs_env_now(run, FS_CLOCK_MONOTONIC) ^ (uintptr_t)run;
+	state |= !state;
+	state ^= state >> 12; /* xorshift64* */
+	state ^= state << 25;
+	state ^= state >> 27;
+	run->random = state;
+	return (uint32_t)((state * UINT64_C(0x2545F4914F6CDD1D)) >> 32);
 }
 
 static void fs_env_print(struct fs_run *run, const char *text, size_t length)
@@ -80,7 +92,42 @@ static void fs_complete(struct fs_queue *queue)
 	queue->outstanding -= count;
 }
 
-static void fs_open_socket(struct fs_queue *queue)
+/* Why there is no socket, in words of those who can do something about it. */
+static const char *fs_socket_advice(int error)
+{
+	switch (error) {
+	case EBUSY:
+		return " (another socket is there)";
+	case EINVAL:
+		return " (is there such a queue?)";
+	case EOPNOTSUPP:
+		return fs_options.bind == XDP_ZEROCOPY ? " (its driver has no zero-copy mode: leave out --zero-copy)" : "";
+	default:
+		return "";
+	}
+}
+
+static void fs_poll_busily(int fd)
+{
+	const int values[][2] = { { SO_PREFER_BUSY_POLL, 1 },
+				  { SO_BUSY_POLL, (int)fs_options.busy_poll },
+				  { SO_BUSY_POLL_BUDGET, FS_BATCH } };
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		if (setsockopt(fd, SOL_SOCKET, values[i][0], &values[i][1], sizeof(int)))
+			fs_die("--busy-poll: the kernel refuses: %s", strerror(errno));
+}
+
+static bool fs_is_zero_copy(const struct fs_queue *queue)
+{
+	struct xdp_options options = { 0 };
+	socklen_t size = sizeof(options);
+
+	getsockopt(xsk_socket__fd(queue->socket), SOL_XDP, XDP_OPTIONS, &options, &size);
+	return options.flags & XDP_OPTIONS_ZEROCOPY;
+}
+
+static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, uint32_t key)
 {
 	const struct xsk_umem_config memory = { .fill_size = FS_FILL,
 						.comp_size = FS_RING,
@@ -89,7 +136,6 @@ static void fs_open_socket(struct fs_queue *queue)
 						  .tx_size = FS_RING,
 						  .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 						  .bind_flags = fs_options.bind | XDP_USE_NEED_WAKEUP };
-	uint32_t key = fs_options.queue;
 	int error, fd;
 
 	queue->memory = mmap(NULL, (size_t)FS_FRAMES * FS_FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -99,21 +145,40 @@ static void fs_open_socket(struct fs_queue *queue)
 	error = xsk_umem__create(&queue->umem, queue->memory, (uint64_t)FS_FRAMES * FS_FRAME, &queue->fill,
 				 &queue->completion, &memory);
 	if (error)
-		fs_die("cannot register packet memory: %s (is this process root?)", strerror(-error));
-	error = xsk_socket__create(&queue->socket, fs_options.interface, key, queue->umem, &queue->rx, &queue->tx,
+		fs_die("cannot register packet memory: %s", strerror(-error));
+	error = xsk_socket__create(&queue->socket, port->interface, key, queue->umem, &queue->rx, &queue->tx,
 				   &config);
 	if (error)
-		fs_die("cannot open an AF_XDP socket on %s, queue %u: %s", fs_options.interface, key,
-		       strerror(-error));
+		fs_die("cannot open an AF_XDP socket on %s, queue %u: %s%s", port->interface, key, strerror(-error),
+		       fs_socket_advice(-error));
 	for (uint32_t frame = 0; frame < FS_FRAMES; frame++)
 		fs_give_back(queue, (uint64_t)frame * FS_FRAME);
 	fs_refill(queue);
 	fd = xsk_socket__fd(queue->socket);
-	error = bpf_map_update_elem(fs_socket_map, &key, &fd, BPF_ANY);
+	if (fs_options.busy_poll)
+		fs_poll_busily(fd);
+	queue->port = port;
+	queue->run.ifindex = port->ifindex;
+	queue->run.queue = key;
+	queue->run.percpu = calloc(1, fs_percpu_size);
+	if (!queue->run.percpu)
+		fs_die("out of memory");
+	fs_open_reentry(&queue->reentry);
+	error = bpf_map_update_elem(port->socket_map, &key, &fd, BPF_ANY);
 	if (error)
 		fs_die("cannot put the socket into its map: %s", strerror(-error));
-	queue->run.ifindex = fs_options.ifindex;
-	queue->run.queue = fs_options.queue;
+}
+
+static struct fs_queue *fs_add_queue(void)
+{
+	struct fs_queue **more = realloc(fs_queues, (fs_queue_count + 1) * sizeof(*more));
+	struct fs_queue *queue = calloc(1, sizeof(*queue));
+
+	if (!more || !queue)
+		fs_die("out of memory");
+	fs_queues = more;
+	fs_queues[fs_queue_count++] = queue;
+	return queue;
 }
 
 /* Put the packet on the transmit ring: whether there was room. */
@@ -130,7 +195,7 @@ static bool fs_transmit(struct fs_queue *queue)
 	descriptor->addr = run->data - (uint64_t)(uintptr_t)queue->memory;
 	descriptor->len = (uint32_t)(run->end - run->data);
 	descriptor->options = 0;
-	xsk_ring_prod__submit(&queue->tx, 1);
+	queue->prepared++;
 	queue->outstanding++;
 	return true;
 }
@@ -140,10 +205,12 @@ static void fs_kick(struct fs_queue *queue)
 {
 	int fd = xsk_socket__fd(queue->socket);
 
+	xsk_ring_prod__submit(&queue->tx, queue->prepared);
+	queue->prepared = 0;
 	for (uint32_t sent = 0; sent < queue->outstanding && xsk_ring_prod__needs_wakeup(&queue->tx); sent += 32)
 		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno != EAGAIN)
 			break;
-	if (xsk_ring_prod__needs_wakeup(&queue->fill))
+	if (fs_options.busy_poll || xsk_ring_prod__needs_wakeup(&queue->fill))
 		recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 
@@ -154,23 +221,23 @@ static bool fs_conclude(struct fs_queue *queue, uint32_t verdict)
 
 	switch (verdict) {
 	case XDP_PASS: /* counted when it has gone */
-		fs_counters.pass_errors += !fs_pass(run);
+		run->counters.pass_errors += !fs_pass(&queue->reentry, run);
 		return true;
 	case XDP_REDIRECT:
-		fs_counters.redirect_errors += !fs_redirect_packet(run);
+		run->counters.redirect_errors += !fs_redirect_packet(&queue->reentry, run);
 		return true;
 	case XDP_TX:
 		if (!fs_transmit(queue)) {
-			fs_counters.tx_full++;
+			run->counters.tx_full++;
 			return true;
 		}
-		fs_counters.transmitted++;
+		run->counters.transmitted++;
 		return false;
 	case XDP_DROP:
-		fs_counters.dropped += !run->message[0]; /* those with a message are counted by their reason */
+		run->counters.dropped += !run->message[0]; /* those with a message are counted by their reason */
 		return true;
 	default:
-		fs_counters.aborted++;
+		run->counters.aborted++;
 		return true;
 	}
 }
@@ -198,7 +265,7 @@ static uint32_t fs_receive(struct fs_queue *queue)
 			fs_give_back(queue, address);
 	}
 	xsk_ring_cons__release(&queue->rx, count);
-	fs_reenter();
+	fs_reenter(&queue->reentry, run);
 	return count;
 }
 
