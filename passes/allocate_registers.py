@@ -73,7 +73,9 @@ def join_exits(body: Region) -> bool:
     body.add_block(joint)
     entry = body.first_block
     assert entry is not None
-    early: dict[tuple[str, int], SSAValue] = {}
+    early: dict[tuple[str, int], SSAValue] = {
+        (op.name, op.imm.data): op.res for op in entry.ops if isinstance(op, MovRIOp) and "core" not in op.properties
+    }
     for op in exits:
         block, passed = op.parent, op.value
         assert block is not None and passed is not None

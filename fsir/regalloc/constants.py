@@ -61,14 +61,10 @@ class _Uses:
 def localise(code: MachineCode) -> None:
     """Make constants where they are used, if that takes no more instructions: those with a single use; cheap ones for
     machine registers (arguments of calls, results), and apart for each block argument that gets them."""
-    before: list[tuple[CodeBlock, Step, Copies]] = []
-    for node, found in _find_uses(code).items():
-        if found.made is None:
-            continue
+    uses = {node: found for node, found in _find_uses(code).items() if found.made is not None}
+    before = _separate(code, uses)
+    for node, found in uses.items():
         template = code.template[node]
-        maker = code.makers[template]
-        if template_cost(code, template) <= 1:
-            before += [(block, step, Copies(pairs, maker)) for block, step, pairs in _separate(code, found, node)]
         if len(found.copied) == 1 and not found.read:
             found.copied.pop().take(template)
         if not found.copied and not found.read:
@@ -76,40 +72,47 @@ def localise(code: MachineCode) -> None:
         elif not found.copied and len(found.read) == 1 and _should_sink(found):
             block, at = found.read[0]
             _unmake(found, node)
-            before.append((block, block.steps[at], Copies([(node, template)], maker)))
+            before.append((block, block.steps[at], Copies([(node, template)], code.makers[template])))
     for block, step, made in before:
         at = next(at for at, other in enumerate(block.steps) if other is step)
         block.steps.insert(at - 1 if isinstance(step, Insn) and step.tied else at, made)
 
 
-def _separate(code: MachineCode, found: _Uses, node: int) -> list[tuple[CodeBlock, Step, list[tuple[int, int]]]]:
-    """Make a cheap constant in the place of each copy to a machine register; and where several other nodes get it by
-    copies, in the place of the only copy to a node, or once before all of them by a node of its own. Gives the blocks
-    and steps in front of which to make such nodes."""
-    template = code.template[node]
-    groups: dict[int, list[_Copy]] = {}
-    for copy in found.copied:
-        if copy.destination < FIRST:
-            copy.take(template)
-        else:
-            groups.setdefault(copy.destination, []).append(copy)
-    found.copied = [copy for copies in groups.values() for copy in copies]
-    made: list[tuple[CodeBlock, Step, list[tuple[int, int]]]] = []
-    if len(groups) + bool(found.read) < 2:
-        return made
-    for destination, copies in groups.items():
-        source = template
-        if len(copies) > 1:
-            place = _before_all(code, copies)
-            assert found.made is not None
-            if place[0].weight > found.made[0].weight:
-                continue
-            source = code.node(code.hint[node], template=template)
-            made.append((*place, [(source, template)]))
-        for copy in copies:
-            copy.take(source)
-        found.copied = [copy for copy in found.copied if copy.destination != destination]
+_Place = tuple[CodeBlock, Step, Copies]
+"""Copies to make in front of a step of a block."""
+
+
+def _separate(code: MachineCode, uses: dict[int, _Uses]) -> list[_Place]:
+    """Make cheap constants in the place of each copy to a machine register; where several other nodes get one by
+    copies, in the place of the only copy to a node, or once before all of them by a node of its own."""
+    made: list[_Place] = []
+    for node, found in uses.items():
+        template = code.template[node]
+        if template_cost(code, template) > 1:
+            continue
+        groups: dict[int, list[_Copy]] = {}
+        for copy in found.copied:
+            if copy.destination < FIRST:
+                copy.take(template)
+            else:
+                groups.setdefault(copy.destination, []).append(copy)
+        found.copied = []
+        for copies in groups.values():
+            source = template
+            if len(copies) > 1:
+                block, step = _before_all(code, copies)
+                if len(groups) + bool(found.read) < 2 or block.weight > _weight(found):
+                    found.copied += copies
+                    continue
+                source = code.node(code.hint[node], template=template)
+                made.append((block, step, Copies([(source, template)], code.makers[template])))
+            for copy in copies:
+                copy.take(source)
     return made
+
+
+def _weight(found: _Uses) -> float:
+    return found.made[0].weight if found.made is not None else 0.0
 
 
 def _before_all(code: MachineCode, copies: list[_Copy]) -> tuple[CodeBlock, Step]:
