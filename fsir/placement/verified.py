@@ -164,11 +164,11 @@ def _sizes(module: ModuleOp) -> dict[str, int]:
 
 
 def _words_of(log: str) -> str:
-    """Why the verifier refuses, in its own words."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(_NOISE) and not _VISITED.match(line)]
-    gave_up = next((line for line in telling if _GAVE_UP.search(line)), None)
-    return (gave_up or (telling[-1] if telling else "it does not say why"))[:160]
+    """Why the verifier refuses, in its own words: what it says after the last instruction that it visited."""
+    last = [match.end() for match in _VISITED.finditer(log)][-1]
+    lines = [line.strip() for line in log[last:].splitlines()[1:]]
+    telling = [line for line in lines if line and not line.startswith((*_NOISE, ";"))]
+    return "; ".join(telling[:2])[:200] or "it does not say why"
 
 
 def _blamed(log: str, lowered: ModuleOp, program: Program) -> Refusal:
