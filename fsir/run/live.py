@@ -33,7 +33,7 @@ from fsir.object.importer import import_object
 from fsir.run.bundle import open_bundle, placed_module
 from fsir.run.engines import Settings, Subject
 from fsir.run.live_nic import NicPart
-from fsir.run.live_pins import PinFolder
+from fsir.run.live_pins import PinFolder, pin_name
 from fsir.run.live_trace import NO_MAP, Event, Kind
 from fsir.run.live_user import UserPart
 from fsir.run.live_wire import LOOPBACK, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX, Wire
@@ -130,10 +130,10 @@ class LiveEngine:
         if self._kernel is not None:
             if sockets is None:
                 raise UsageError("the kernel part has no map of sockets for the user part; make the bundle again")
-            own = {name for name, m in self._kernel.maps.items() if not m.internal}
-            for name in own:
-                syscalls.obj_pin(self._kernel.map_fd(name), folder.path / name)
-            arguments += ["--sockets", folder.path / sockets]
+            own = {pin_name(name) for name in self._kernel.maps}
+            for name in self._kernel.maps:
+                syscalls.obj_pin(self._kernel.map_fd(name), folder.path / pin_name(name))
+            arguments += ["--sockets", folder.path / pin_name(sockets)]
         with linked(bundle, part) as libraries:
             words = link_words(libraries)
             self._user = UserPart(bundle.artifact(part), part["artifact"], self._wire.far, arguments, words)
@@ -275,11 +275,6 @@ def _hidden(bundle: Bundle, user: Part, declared: dict[str, DeclOp]) -> frozense
     found = set()
     for entry in bundle.manifest["maps"]:
         parts = {part for share in entry["sharing"] for part in share["parts"]}
-        declaration = declared[entry["name"]]
-        if declaration.internal is None or user["name"] not in parts:
-            continue
-        if len(parts) == 1:
+        if parts == {user["name"]} and declared[entry["name"]].internal is not None:
             found.add(entry["name"])
-        elif not declaration.int_prop("flags") & MapFlag.RDONLY_PROG:
-            raise UsageError(f"{entry['name']} is shared between the parts, which af_xdp.c cannot do; place it in one")
     return frozenset(found)

@@ -37,6 +37,11 @@ class PinFolder:
         self.close()
 
 
+def pin_name(map_name: str) -> str:
+    """What the file of a map is called: a BPF file system has no dots in names. `af_xdp.c` looks for the same."""
+    return map_name.replace(".", "_")
+
+
 def _must(result: int) -> int:
     if result < 0:
         raise KernelError("cannot make a BPF file system to share maps through", ctypes.get_errno())

@@ -15,9 +15,11 @@ import pytest
 import traffic
 
 from fsir.backends.af_xdp.inprocess import compiler
+from fsir.backends.af_xdp.live import Running, build
 from fsir.driver.cli import main as fs_opt
 from fsir.interp.packet_io import Packet
-from fsir.kernel.interfaces import ip
+from fsir.kernel.interfaces import Interface, ip
+from fsir.kernel.live import Capture, send
 from fsir.run.cli import main
 from fsir.run.engines import Settings, Subject, open_engine
 from fsir.run.live_wire import NAME, Wire
@@ -96,6 +98,65 @@ def test_bundles(name: str, targets: str, parts: set[str], tmp_path: Path, capsy
     assert said.startswith(f"equal: {COUNT} packets")
     assert all(shared in said for shared in json.loads((tmp_path / "maps.json").read_text()))
     assert nothing_left()
+
+
+GLOBALS = """
+volatile __u64 seen, deep, armed;
+__u32 step = 3;
+SEC("xdp") int globals(struct xdp_md *ctx) {
+    unsigned char *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *at;
+    __u32 sum = 0;
+    if (data + 16 > end) return XDP_DROP;
+    seen += 1;
+    if (data[14] == 1) return deep ? XDP_PASS : XDP_DROP;
+    if (data[14] == 2) { armed = data[15]; return XDP_DROP; }
+    for (at = data + 15; at + 1 <= end && *at; at += 1)
+        sum += *at * step;
+    deep += sum;
+    return armed ? XDP_DROP : XDP_PASS;
+}
+"""
+"""The kernel's part cannot have the loop. Both sides write to what the other reads."""
+
+
+def split_globals(compile_c: CompileC, tmp_path: Path) -> tuple[Path, Path]:
+    if compiler() is None:
+        pytest.skip("no C compiler")
+    program, output = tmp_path / "globals.o", tmp_path / "bundle"
+    program.write_bytes(compile_c(GLOBALS))
+    pipeline = "raise,decompose{targets=xdp,af-xdp},share-maps,lower"
+    assert fs_opt([str(program), "-p", pipeline, "-t", "bundle", "-o", str(output), "--quiet"]) == 0
+    return program, output
+
+
+def kind(number: int, argument: int = 7) -> bytes:
+    return bytes.fromhex("020000000001 020000000002 88b5") + bytes([number, argument]) + bytes(50)
+
+
+def test_global_data_that_both_parts_write(
+    compile_c: CompileC, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, output = split_globals(compile_c, tmp_path)
+    sent = [word for n in (1, 0, 1, 2, 0, 1) for word in ("--hex", kind(n).hex())]
+    assert main([str(program), *sent, "--compare", str(output), "--compare-engine", "live"]) == 0
+    assert "6 packets and 1 map (.bss)" in capsys.readouterr().out
+
+
+def test_global_data_in_the_program_alone(
+    compile_c: CompileC, tmp_path: Path, wire: tuple[Interface, Interface]
+) -> None:
+    """The part in user space loads the other one itself, without anything pinned."""
+    near, far = wire
+    _, output = split_globals(compile_c, tmp_path)
+    binary = build((output / "af_xdp.c").read_bytes(), tmp_path / "af_xdp")
+    with Running(binary, far, "-o", output / "xdp.o") as part, Capture(far) as up:
+        send(near, [kind(1), kind(0)])
+        assert up.take(1) == [kind(0)]
+        send(near, [kind(1), kind(2), kind(0)])
+        assert up.take(1) == [kind(1)]
+        counters = part.stop()
+        assert up.pending() == []
+    assert (counters["received"], counters["passed"], counters["dropped"]) == (2, 1, 1)
 
 
 def test_frames_and_targets_are_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -273,7 +273,7 @@ static void fs_make_map(uint32_t index)
 		map->fd = fs_options.pin ? bpf_obj_get(fs_pin_path(map->name)) : -1;
 		if (map->fd < 0)
 			fs_die("the global data in %s is the kernel part's, too: let this program load it, with -o, "
-			       "or pin it in the folder of --pin, with _ for dots", map->name);
+			       "or pin it in the folder of --pin", map->name);
 		fs_check_pinned(map, map->fd, map->name);
 		map->wants_mmap = true;
 		return;
