@@ -1,7 +1,7 @@
 """Check `split`: an XDP program cut between kernel and user space does what it did.
 
 Each program is placed by the decision of `decompose`, and with a cut forced at several of its blocks (`cut-at`). The
-parts run in the interpreter, and for some cuts the artifacts of the bundle do, too, against the original: 0 differences.
+parts run in the interpreter, and for some cuts the artifacts of the bundle do, too: 0 differences to the original.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ CUTS = 6
 """Blocks at which each program is cut, spread evenly over it."""
 BUNDLES = 2
 """Placements of each program whose artifacts run."""
+_NO_BUNDLE = "no bundle can be made"
 _REFUSALS = (ExecutionError, MapError, SelectionError)
 
 
@@ -142,6 +143,9 @@ class _Program:
         if difference is None:
             self.result.count(f"runs of engine {engine}")
             return True
+        if difference[0] == _NO_BUNDLE:
+            self.result.add(NOTE, f"{self.subject} {cut or 'by itself'}", *difference)
+            return True
         status = FAIL
         refused = try_load(self.item.data, self.target, self.original)[1]
         if refused:
@@ -170,7 +174,7 @@ class _Program:
                 for file, content in emit(module, EmitOptions(self.item.name)).items():
                     (Path(name) / file).write_bytes(content)
             except FailedAt as error:
-                return "no bundle can be made", str(error)
+                return _NO_BUNDLE, _reason(str(error))
             for number, (maps, frames, expected) in enumerate(self.cases):
                 try:
                     found = _run_bundle(name, self.target.name, maps, frames, sizes(self.original))
