@@ -13,9 +13,11 @@ from xdsl.passes import ModulePass
 from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.upper_bits import UpperBits
 from fsir.backends.xdp._branches import Branches
-from fsir.backends.xdp._build import Builder, constant_of, fits, signed, virtual_functions, width_of
+from fsir.backends.xdp._build import Builder, constant_of, drop_dead, fits, signed, virtual_functions, width_of
 from fsir.backends.xdp._cpu import cpu_version
-from fsir.dialects.ebpf import CastOp, FuncOp, jump
+from fsir.dialects.ebpf import CastOp, FramePointerType, FuncOp, LdxOp, jump
+from fsir.dialects.map import ValueType
+from fsir.dialects.packet import MetaType, PtrType
 from fsir.driver.diagnostics import fail
 from fsir.passes._each_function import each_function
 
@@ -66,6 +68,7 @@ class _Selector:
         self.bits = UpperBits(func.body)
         self.zeroed: dict[SSAValue, SSAValue] = {}
         self.extended: dict[SSAValue, SSAValue] = {}
+        self.replaced: list[Operation] = []
 
     def run(self) -> None:
         tree = DominatorTree(self.func.body)
@@ -100,6 +103,8 @@ class _Selector:
             else:
                 fail(op, f"'{op.name}' is used as a value; lower-conditions comes first")
 
+        drop_dead(self.replaced)
+
     def finish(self, build: Builder, value: SSAValue) -> None:
         """Replace an extension or truncation by a word that is its result as it stands."""
         cast = CastOp.create(operands=[value], result_types=[build.op.results[0].type])
@@ -131,6 +136,12 @@ class _Selector:
         if self.bits.of(value) < width or width == 64:
             return value
         number = constant_of(value)
+        if value not in self.extended and self.cpu >= 4 and _is_extendable_load(value):
+            load = value.owner
+            assert isinstance(load, LdxOp)
+            signed_load = Builder(load).insn(f"ldxs{width}", [load.base], off=load.off.data)
+            self.extended[value] = signed_load
+            self.replaced.append(load)
         if value not in self.extended:
             build = _after(value)
             if number is not None:
@@ -214,6 +225,19 @@ def _with_immediate(build: Builder, name: str, suffix: str, lhs: SSAValue, numbe
     if fits(number):
         return build.insn(f"{name}i{suffix}", [lhs], type_, imm=number)
     return build.insn(name + suffix, [lhs, build.number(number)], type_)
+
+
+def _is_extendable_load(value: SSAValue) -> bool:
+    """Whether a value is loaded from memory, and only for what it is when sign-extended. (The kernel does not
+    sign-extend fields of the context.)"""
+    load = value.owner
+    return (
+        isinstance(load, LdxOp)
+        and isinstance(load.base.type, PtrType | MetaType | ValueType | FramePointerType)
+        and not load.row.signed
+        and "core" not in load.properties
+        and value.has_one_use()
+    )
 
 
 def _folded(build: Builder, number: int) -> Operation:

@@ -216,6 +216,12 @@ def _load(bits: UpperBits, op: Operation) -> int:
     return WORD if op.row.signed else op.row.width
 
 
+def _fetch(bits: UpperBits, op: Operation) -> int:
+    """What an atomic operation of 32 bits gives has zeros above."""
+    assert isinstance(op, ebpf.AtomicFetchOp)
+    return op.row.width
+
+
 _RULES: dict[type[Operation], Rule] = {
     arith.ConstantOp: _constant,
     arith.AddiOp: _add,
@@ -249,4 +255,5 @@ _RULES: dict[type[Operation], Rule] = {
     ebpf.MovRIOp: _move_immediate,
     ebpf.LddwOp: _move_immediate,
     ebpf.LdxOp: _load,
+    ebpf.AtomicFetchOp: _fetch,
 }

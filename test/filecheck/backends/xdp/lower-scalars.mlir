@@ -97,3 +97,24 @@ ebpf.func @negation section "xdp" {
   %w = arith.extui %n : i32 to i64
   ebpf.exit(%w) : i64
 }
+
+// From version 4 on, a load that is only sign-extended is one instruction; older ones, and fields of the context, take
+// their own. What an atomic operation of 32 bits gives has zeros above.
+// CHECK-LABEL: ebpf.func @signed_load
+// CHECK:         ebpf.ldx32
+// CHECK:         ebpf.arshi
+// V4-LABEL:    ebpf.func @signed_load
+// V4:            %[[L:.*]] = ebpf.ldxs32 %{{.*}}[8] : !packet.ptr -> i64
+// V4-NOT:        ebpf.ldx32
+// V4:            ebpf.atomic_fetch_add32
+// V4-NOT:        ebpf.mov32
+// V4:            ebpf.exit
+ebpf.func @signed_load section "xdp" {
+^bb0(%p : !packet.ptr, %v : i32):
+  %x = ebpf.ldx32 %p[8] : !packet.ptr -> i32
+  %s = arith.extsi %x : i32 to i64
+  %f = ebpf.atomic_fetch_add32 %p[0], %v : !packet.ptr, i32 -> i32
+  %w = arith.extui %f : i32 to i64
+  %r = arith.addi %s, %w : i64
+  ebpf.exit(%r) : i64
+}
