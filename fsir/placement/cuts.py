@@ -6,7 +6,7 @@ over in turn, what that handoff carries. So parts are looked at from the last to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.ir import Block, SSAValue
@@ -45,7 +45,7 @@ def final_cuts(placed: Placed, fits: Callable[[int, Crossing], str | None]) -> l
             for n in plan.hands[t] & plan.visits[t].keys():
                 for block in pieces[n].entries:
                     parts[t].leaves[block] = _crossing(placed, parts[t + 1], block, n, t, fits)
-        _liveness(placed, parts[t])
+        fill_liveness(program.graph.tree.rpo, parts[t])
     return parts
 
 
@@ -53,7 +53,7 @@ def _crossing(
     placed: Placed, receiver: PartCuts, block: Block, piece: int, t: int, fits: Callable[[int, Crossing], str | None]
 ) -> Crossing:
     live = set(receiver.live_in[block])
-    live |= _needed_args(receiver, block)
+    live |= needed_args(receiver, block)
     try:
         crossing = placed.program.crossings.plan_for(block, live)
     except Impossible as error:
@@ -64,7 +64,7 @@ def _crossing(
     return crossing
 
 
-def _needed_args(receiver: PartCuts, block: Block) -> set[SSAValue]:
+def needed_args(receiver: PartCuts, block: Block) -> set[SSAValue]:
     """The arguments of a block that a part uses: all, or those that the next handoff carries."""
     if block in receiver.leaves:
         return _carried(receiver.leaves[block]).intersection(block.args)
@@ -75,9 +75,8 @@ def _carried(crossing: Crossing) -> set[SSAValue]:
     return {each.value for each in crossing.fields if each.value is not None}
 
 
-def _liveness(placed: Placed, part: PartCuts) -> None:
-    """Fill `part.live_in`."""
-    rpo = placed.program.graph.tree.rpo
+def fill_liveness(rpo: Sequence[Block], part: PartCuts) -> None:
+    """Fill `part.live_in`; `rpo` are the blocks of the function."""
     for block in rpo:
         if block in part.runs or block in part.leaves:
             part.live_in[block] = set()
@@ -103,7 +102,7 @@ def _through(block: Block, part: PartCuts) -> set[SSAValue]:
         passed = sum(len(successor_operands(op, i)) for i in range(len(op.successors)))
         live |= set(op.operands[: len(op.operands) - passed])
         for index, target in enumerate(op.successors):
-            needed = _needed_args(part, target)
+            needed = needed_args(part, target)
             values = successor_operands(op, index)
             live |= {v for v, arg in zip(values, target.args, strict=True) if arg in needed}
     return live

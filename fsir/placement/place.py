@@ -54,7 +54,7 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     frequencies = _attach_profile(module, options)
     programs = _programs(module, options, targets)
     functions = {op.symbol: op for op in module.body.block.ops if isinstance(op, FuncOp)}
-    wanted = {func: _blocks_at(func, options.cut_at) for func in programs}
+    wanted = {func: blocks_at(func, options.cut_at) for func in programs}
     if options.cut_at and not any(wanted.values()):
         fail(programs[0], f"cut-at={','.join(options.cut_at)}: there is no such line or block in a program")
     for func in programs:
@@ -149,14 +149,14 @@ def _split_blocks(func: FuncOp, rules: Rules, targets: list[Target]) -> None:
     split_where(func, stops.__getitem__)
 
 
-def _blocks_at(func: FuncOp, places: Iterable[str]) -> set[Block]:
-    """The blocks that `cut-at` names: by number, or those with code of a line that are reached from other lines."""
+def blocks_at(func: FuncOp, places: Iterable[str], option: str = "cut-at") -> set[Block]:
+    """The blocks that an option names: by number, or those with code of a line that are reached from other lines."""
     blocks = list(func.body.blocks)
     found: set[Block] = set()
     for place_name in places:
         number = place_name.removeprefix("bb")
         if not number.isdigit():
-            fail(func, f"cut-at={place_name}: a source line, or a block as it is numbered when printed (bb12)")
+            fail(func, f"{option}={place_name}: a source line, or a block as it is numbered when printed (bb12)")
         if place_name.startswith("bb"):
             found.update(blocks[int(number) : int(number) + 1])
         else:
@@ -212,4 +212,4 @@ def _decide(chooser: Chooser, programs: list[Program]) -> tuple[Decision, list[l
                     program.uncuttable.add((error.piece, error.target))
 
 
-__all__ = ["Options", "is_placed", "place"]
+__all__ = ["Options", "blocks_at", "is_placed", "place"]

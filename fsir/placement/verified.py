@@ -33,8 +33,8 @@ from fsir.placement.lowering import lowered_of, parts_of
 from fsir.placement.targets import load
 from fsir.run.kernel import running_kernel
 
-_VISITED = re.compile(r"^(?:from \d+ to )?(\d+): \([0-9a-f]{2}\)", re.MULTILINE)
-_GAVE_UP = re.compile(r"too large|too complex|too many|exceeded", re.IGNORECASE)
+VISITED = re.compile(r"^(?:from \d+ to )?(\d+): \([0-9a-f]{2}\)", re.MULTILINE)
+GAVE_UP = re.compile(r"too large|too complex|too many|exceeded", re.IGNORECASE)
 _NOISE = ("processed ", "libbpf:", "-- ", "verification time", "stack depth", "mark_precise", "(the last")
 _LOG = 1 << 20  # its end is what matters
 _SIZE = 64  # entries of a map whose size is left to the loader
@@ -133,23 +133,23 @@ def _refusal(ctx: Context, candidate: ModuleOp, programs: Sequence[Program]) -> 
             continue
         lowered = lowered_of(candidate, part)
         assert lowered is not None
-        elf, sizes = export_object(lowered), _sizes(lowered)
+        elf, sizes = export_object(lowered), sizes_of(lowered)
         for program in programs:
             try:
-                KernelProgram(elf, program.func.symbol, map_sizes=sizes, log_size=_log_size()).close()
+                KernelProgram(elf, program.func.symbol, map_sizes=sizes, log_size=log_size()).close()
             except KernelError as error:
-                if not _VISITED.search(error.log):
+                if not VISITED.search(error.log):
                     raise NotTried(str(error)) from error
                 return _blamed(error.log, lowered, program)
     return None
 
 
-def _log_size() -> int | None:
+def log_size() -> int | None:
     """How much of the log to take: its end, where the kernel can do that."""
     return _LOG if running_kernel() >= (6, 4) else None
 
 
-def _sizes(module: ModuleOp) -> dict[str, int]:
+def sizes_of(module: ModuleOp) -> dict[str, int]:
     """Sizes for maps that leave theirs to the loader."""
     return {
         op.sym_name.data: _PAGE if op.type.data.endswith("ringbuf") else _SIZE
@@ -163,9 +163,9 @@ def _sizes(module: ModuleOp) -> dict[str, int]:
     }
 
 
-def _words_of(log: str) -> str:
+def words_of(log: str) -> str:
     """Why the verifier refuses, in its own words: what it says after the last instruction that it visited."""
-    last = [match.end() for match in _VISITED.finditer(log)][-1]
+    last = [match.end() for match in VISITED.finditer(log)][-1]
     lines = [line.strip() for line in log[last:].splitlines()[1:]]
     telling = [line for line in lines if line and not line.startswith((*_NOISE, ";"))]
     return "; ".join(telling[:2])[:200] or "it does not say why"
@@ -173,11 +173,11 @@ def _words_of(log: str) -> str:
 
 def _blamed(log: str, lowered: ModuleOp, program: Program) -> Refusal:
     functions = {op.symbol: op for op in lowered.body.block.ops if isinstance(op, FuncOp)}
-    words = _words_of(log)
+    words = words_of(log)
     main = functions[program.func.symbol]
     made_of = _pieces(main, functions, program)
-    visited = [piece for number in _VISITED.findall(log) for piece in made_of.get(int(number), ())]
-    gave_up = _GAVE_UP.search(words) is not None
+    visited = [piece for number in VISITED.findall(log) for piece in made_of.get(int(number), ())]
+    gave_up = GAVE_UP.search(words) is not None
     found = _crowded(visited, program) if gave_up else list(dict.fromkeys(reversed(visited)))[:1]
     return Refusal(words, program, found, gave_up, main.keep is None)
 
@@ -208,7 +208,7 @@ def _pieces(main: FuncOp, functions: Mapping[str, FuncOp], program: Program) -> 
     for number, piece in enumerate(program.graph.pieces):
         for name in (name for block in piece.blocks for op in block.ops for name in _called(op)):
             callers.setdefault(name, set()).add(number)
-    for func, start in _linked(main, functions).items():
+    for func, start in linked(main, functions).items():
         at = start
         for op in func.walk():
             size = size_of(op) // 8
@@ -223,7 +223,7 @@ def _pieces(main: FuncOp, functions: Mapping[str, FuncOp], program: Program) -> 
     return found
 
 
-def _linked(main: FuncOp, functions: Mapping[str, FuncOp]) -> dict[FuncOp, int]:
+def linked(main: FuncOp, functions: Mapping[str, FuncOp]) -> dict[FuncOp, int]:
     """The first instruction of each function of a loaded program: called ones behind it, in the order in which a
     loader comes to them."""
     found: dict[FuncOp, int] = {}
