@@ -37,6 +37,7 @@ class DecomposePass(ModulePass):
     program: str | None = None
     profile: str | None = None
     verify: bool = False
+    loop_bound: int = 0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         from fsir.placement.place import Options, place
@@ -44,7 +45,7 @@ class DecomposePass(ModulePass):
 
         try:
             cuts = tuple(map(str, self.cut_at))
-            kind = (self.targets, self.objective, cuts, self.on_failure, self.program, self.profile, self.verify)
-            place(ctx, op, Options(*kind))
+            what = (self.targets, self.objective, cuts, self.on_failure, self.program, self.profile)
+            place(ctx, op, Options(*what, self.verify, self.loop_bound))
         except TargetError as error:
             fail(op, str(error))

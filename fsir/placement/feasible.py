@@ -55,6 +55,10 @@ class Rules:
             found += self._judge_loop(piece, func, target)
         return list(dict.fromkeys(found))
 
+    def is_unbounded(self, piece: Piece, func: ebpf.FuncOp, target: Target) -> bool:
+        """Whether a piece is a loop that a target cannot run for the number of its rounds."""
+        return piece.is_loop and bool(self._judge_loop(piece, func, target))
+
     def stops(self, op: Operation, target: Target) -> bool:
         """Whether a target cannot run an operation."""
         return bool(self._judge(op, target))

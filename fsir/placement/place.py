@@ -20,6 +20,7 @@ from fsir.placement.access import MapAccesses
 from fsir.placement.assemble import Assembler
 from fsir.placement.considered import considered
 from fsir.placement.costs import Costs
+from fsir.placement.counted import can_count, split_by_count
 from fsir.placement.crossing import Crossing, Crossings, Impossible
 from fsir.placement.cuts import CutFailed, PartCuts, final_cuts
 from fsir.placement.decide import OBJECTIVES, Chooser, Decision, NoPlacement, Program
@@ -30,6 +31,8 @@ from fsir.placement.profile import ProfileError, attach, detach, read
 from fsir.placement.symbols import LEVELS
 from fsir.placement.targets import Target, load_all
 
+MOST_ROUNDS = 8192
+"""Of a loop that is split by count: the kernel's verifier follows no more jumps."""
 _INNER = re.compile(r"xdp(\.frags)?[/_](devmap|cpumap)")
 """Sections of programs that run on packets which the kernel has redirected already."""
 
@@ -45,6 +48,7 @@ class Options:
     program: str | None = None
     profile: str | None = None
     verify: bool = False
+    loop_bound: int = 0
 
 
 def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
@@ -61,6 +65,7 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
         _prepare(func, targets)
     rules = Rules(module, MapAccesses(module, functions.values()), functions)
     for func in programs:
+        _split_loops(func, rules, targets, options.loop_bound)
         _split_blocks(func, rules, targets)
         wanted[func].intersection_update(func.body.blocks)
     accesses = MapAccesses(module, functions.values())
@@ -93,6 +98,8 @@ def _check(module: ModuleOp, options: Options) -> None:
         fail(module, "the module is placed already; decompose takes one that is not")
     if options.objective not in OBJECTIVES:
         fail(module, f"objective={options.objective}: there are {', '.join(OBJECTIVES)}")
+    if not 0 <= options.loop_bound <= MOST_ROUNDS:
+        fail(module, f"loop-bound={options.loop_bound}: from 1 to {MOST_ROUNDS} rounds, or 0 for none")
     if options.on_failure not in ("aborted", "drop", "pass"):
         fail(module, f"on-failure={options.on_failure}: there are aborted, drop, pass")
 
@@ -137,6 +144,16 @@ def _prepare(func: FuncOp, targets: list[Target]) -> None:
     if any(target.kind == "p4" for target in targets):
         copy_joins(func)
     separate_verdicts(func)
+
+
+def _split_loops(func: FuncOp, rules: Rules, targets: list[Target], bound: int) -> None:
+    """Split by count the loops that the kernel cannot bound."""
+    for target in targets[:-1] if bound > 0 else ():
+        if target.kind != "xdp":
+            continue
+        for piece in FlowGraph(func, rules.accesses.declarations).pieces:
+            if rules.is_unbounded(piece, func, target) and can_count(func, piece, target.limits["iterations"]):
+                split_by_count(func, piece, bound)
 
 
 def _split_blocks(func: FuncOp, rules: Rules, targets: list[Target]) -> None:
