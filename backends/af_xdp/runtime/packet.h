@@ -60,9 +60,11 @@ FS_INLINE uint64_t fs_carried(struct fs_run *run, uint32_t resume, uint32_t offs
 	return fs_get(run->header + offset, size);
 }
 
-/* placement.accept: from here on the packet is what the sender had. */
+/* placement.accept: from here on the packet is what the sender had, also where it grows into the header's place. */
 FS_API void fs_accept(struct fs_run *run, uint32_t resume)
 {
+	uint8_t *before = (uint8_t *)(uintptr_t)run->meta;
+
 	if (FS_UNLIKELY(!run->header || run->resume != resume))
 		fs_fail(run, "a handoff was accepted at the wrong resume point");
 	if (run->in_frame) {
@@ -74,7 +76,9 @@ FS_API void fs_accept(struct fs_run *run, uint32_t resume)
 		memmove((uint8_t *)(uintptr_t)run->data - run->own_meta,
 			(const uint8_t *)(uintptr_t)run->header - run->own_meta, run->own_meta);
 		run->meta = run->data - run->own_meta;
+		before = (uint8_t *)(uintptr_t)run->header - run->own_meta;
 	}
+	memset(before, 0, run->meta - (uint64_t)(uintptr_t)before);
 	run->header = NULL;
 }
 
