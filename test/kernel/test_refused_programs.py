@@ -77,11 +77,13 @@ def test_the_kernel_refuses_the_original(name: str) -> None:
     assert REFUSALS[name] in refused.value.log
 
 
-@pytest.mark.parametrize("name", REFUSALS)
-def test_split_it_does_what_the_interpreter_says(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "bound"), [*((name, 0) for name in REFUSALS), ("loop", 16)])
+def test_split_it_does_what_the_interpreter_says(
+    name: str, bound: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, bundle = SOURCES / f"{name}.c", tmp_path / "bundle"
     target = f"bundle{{library={LIBRARY}}}" if name == "library" else "bundle"
-    passes = "raise,optimize,decompose{verify=true},share-maps,lower"
+    passes = f"raise,optimize,decompose{{verify=true loop-bound={bound}}},share-maps,lower"
     assert fs_opt([str(source), "-p", passes, "-t", target, "-o", str(bundle), "--quiet"]) == 0
     manifest = json.loads((bundle / "manifest.json").read_text())
     reasons = {part["name"]: "\n".join(part["reasons"]) for part in manifest["parts"]}
