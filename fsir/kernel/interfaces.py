@@ -25,7 +25,8 @@ from fsir.kernel.errors import KernelError, KernelUnavailable
 CLONE_NEWNET = 0x40000000
 OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
 
-SIOCETHTOOL = 0x8946
+SIOCGIFFLAGS, SIOCETHTOOL = 0x8913, 0x8946
+IFF_UP = 1
 ETHTOOL_GGRO, ETHTOOL_SGRO = 0x2B, 0x2C
 LOOPBACK = 1
 
@@ -56,6 +57,13 @@ class Namespace:
                 _set_namespace(before)
         finally:
             os.close(before)
+
+    @classmethod
+    def current(cls) -> Self:
+        """That of this thread."""
+        own = cls.__new__(cls)
+        own.fd = os.open(OWN_NAMESPACE, os.O_RDONLY)
+        return own
 
     @property
     def path(self) -> str:
@@ -160,6 +168,13 @@ class Interface:
         self.name = name
         with namespace.entered():
             self.ifindex = socket.if_nametoindex(name)
+
+    @property
+    def up(self) -> bool:
+        """Whether it has been switched on."""
+        with self.namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            answer = fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("16sH22x", self.name.encode(), 0))
+        return bool(struct.unpack_from("16xH", answer)[0] & IFF_UP)
 
 
 def veth_pair(

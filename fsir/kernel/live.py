@@ -9,6 +9,7 @@ with Namespace() as near, Namespace() as far:
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from enum import IntFlag
 from typing import Self
 
+from fsir.kernel import syscalls
 from fsir.kernel.errors import KernelError
 from fsir.kernel.interfaces import Interface, set_gro
 from fsir.kernel.libbpf import library, take_messages
@@ -61,6 +63,29 @@ def attached(end: Interface, prog_fd: int, mode: XdpMode = XdpMode.NATIVE) -> It
             code = lib.bpf_xdp_detach(end.ifindex, int(mode), None)
         if code:
             raise KernelError(f"cannot detach the program from {end.name}", -code, take_messages())
+
+
+REFUSALS = {
+    errno.EBUSY: "another XDP program is there: ip link set dev {name} xdp off removes it",
+    errno.EEXIST: "another XDP program is there: ip link set dev {name} xdp off removes it",
+    errno.EOPNOTSUPP: "its driver has no XDP; generic mode is for every interface",
+}
+"""Why an XDP program is not attached, in words of those who can do something about it."""
+
+
+@contextmanager
+def linked(end: Interface, prog_fd: int, mode: XdpMode = XdpMode.NATIVE) -> Iterator[None]:
+    """An XDP program is on the interface within the block, and no longer than this process lives, however it ends."""
+    with end.namespace.entered():
+        try:
+            fd = syscalls.link_xdp(prog_fd, end.ifindex, int(mode))
+        except KernelError as refused:
+            advice = REFUSALS.get(refused.errno, "").format(name=end.name)
+            raise KernelError(f"cannot attach to {end.name}", refused.errno, advice) from refused
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextmanager

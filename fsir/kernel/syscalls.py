@@ -24,6 +24,7 @@ from fsir.kernel.uapi import (
     Cmd,
     IdAttr,
     InfoAttr,
+    LinkCreateAttr,
     MapBatchAttr,
     MapCreateAttr,
     MapElemAttr,
@@ -34,6 +35,7 @@ from fsir.kernel.uapi import (
     ProgLoadAttr,
     ProgType,
     SkBuff,
+    StatsAttr,
     TestRunAttr,
     UpdateFlag,
     XdpMd,
@@ -360,6 +362,8 @@ class ProgramFacts:
     xlated_insns: int  # after the verifier's rewriting
     verified_insns: int  # how many instructions the verifier walked
     tag: bytes
+    runs: int  # while `count_runs` was in force
+    run_ns: int
 
 
 def prog_facts(fd: int) -> ProgramFacts:
@@ -373,7 +377,22 @@ def prog_facts(fd: int) -> ProgramFacts:
         info.xlated_prog_len // 8,
         info.verified_insns,
         bytes(info.tag),
+        info.run_cnt,
+        info.run_time_ns,
     )
+
+
+def count_runs() -> int:
+    """Have the kernel count and time the runs of all programs as long as the descriptor is open."""
+    return _must("cannot have the runs of programs counted", Cmd.ENABLE_STATS, StatsAttr())
+
+
+def link_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
+    """Attach an XDP program to an interface of this thread's namespace as long as the descriptor is open. `flags` are
+    those of `bpf_xdp_attach`."""
+    xdp = 37
+    attr = LinkCreateAttr(prog_fd=prog_fd, target=ifindex, attach_type=xdp, flags=flags)
+    return _must("cannot attach the program", Cmd.LINK_CREATE, attr)
 
 
 def map_facts(fd: int) -> MapInfo:

@@ -28,6 +28,7 @@ class Cmd(IntEnum):
     MAP_LOOKUP_BATCH = 24
     MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
+    ENABLE_STATS = 32
 
 
 class MapType(IntEnum):
@@ -249,6 +250,14 @@ class TestRunAttr(_Struct):
 
 class ObjAttr(_Struct):
     _fields_ = (("pathname", c_uint64), ("bpf_fd", c_uint32), ("file_flags", c_uint32))
+
+
+class LinkCreateAttr(_Struct):
+    _fields_ = (("prog_fd", c_uint32), ("target", c_uint32), ("attach_type", c_uint32), ("flags", c_uint32))
+
+
+class StatsAttr(_Struct):
+    _fields_ = (("type", c_uint32),)
 
 
 class InfoAttr(_Struct):

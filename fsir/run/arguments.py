@@ -131,6 +131,14 @@ def make_parser() -> argparse.ArgumentParser:
     add("--calibrate", action="store_true", help="what things cost here, for decompose{targets=FILE}")
     add("-o", "--output", metavar="FILE.toml", default="my-target.toml", help="the file (default: my-target.toml)")
 
+    group = parser.add_argument_group("at work on interfaces of this machine, until interrupted (root)")
+    add = group.add_argument
+    add("--live", metavar="IFACE", nargs="+", help="attach the kernel's part there, start the user part, show counters")
+    add("--queues", metavar="N|all", default="all", help="receive queues that the user part serves (default: all)")
+    add("--generic", action="store_true", help="generic XDP, for drivers without it")
+    add("--seconds", metavar="S", type=float, help="end by itself after that time")
+    add("--user-options", metavar="OPTIONS", default="", help="more for the user part: '--spin' (docs/af-xdp.md)")
+
     group = parser.add_argument_group("extending")
     group.add_argument("--load-plugin", metavar="MODULE_OR_FILE", action="append", default=[], help="as for fs-opt")
     return parser

@@ -65,6 +65,8 @@ def _run_all(args: argparse.Namespace) -> int:
     from fsir.run.session import run
 
     with explained("<stdin>" if args.input == "-" else args.input):
+        if args.live is not None:
+            return _deploy(args)
         for path in filter(None, (args.pcap_out, args.maps_out, args.profile_out)):
             check_place(path)
         packets = _packets(args)
@@ -85,6 +87,31 @@ def _run_all(args: argparse.Namespace) -> int:
     right = run(*second, settings, packets, args.time_start)
     _write(args, left, packets)
     return _compare(args, left, right, packets)
+
+
+def _deploy(args: argparse.Namespace) -> int:
+    import shlex
+
+    from fsir.driver.cli import universes
+    from fsir.driver.errors import UsageError
+    from fsir.driver.output import check_place, write_artifact
+    from fsir.interp.mapfile import format_contents
+    from fsir.run.deploy import Options
+    from fsir.run.deploy_view import deploy
+    from fsir.run.engines import Subject
+
+    given = ("engine", "pcap", "hex", "compare", "compare_engine", "compare_pipeline", "pcap_out", "profile_out")
+    if wrong := [name for name in given if getattr(args, name)]:
+        raise UsageError(f"--{wrong[0].replace('_', '-')}: with --live, packets come from the interfaces")
+    if args.maps_out is not None:
+        check_place(args.maps_out)
+    subject = Subject(args.input, args.pass_pipeline, args.format, args.prog_type, tuple(universes(args)))
+    options = Options(tuple(args.live), args.generic, ("--queues", args.queues, *shlex.split(args.user_options)))
+    settings = _settings(args, {"live"})
+    document = deploy(subject, settings, options, seconds=args.seconds, json_output=args.json, quiet=args.quiet)
+    if args.maps_out is not None:
+        write_artifact(format_contents(document["maps"]), args.maps_out)
+    return 0
 
 
 def _packets(args: argparse.Namespace) -> list[Packet]:

@@ -50,7 +50,7 @@ class LiveEngine:
         availability.require()
         _check(settings)
         self.settings = settings
-        self._bundle = _bundle_of(subject)
+        self._bundle = bundle_of(subject)
         self.added_maps = subject.added_maps if self._bundle is None else frozenset()
         self._kernel: KernelProgram | None = None
         self._user: UserPart | None = None
@@ -80,7 +80,7 @@ class LiveEngine:
         if kernel is not None:
             elf = bundle.artifact(kernel)
             named = _map_names(elf, kernel["artifact"])
-            shared = _mapped(stack, bundle, named, declared, self.settings) if user is not None else {}
+            shared = mapped_arrays(stack, bundle, named, declared, self.settings) if user is not None else {}
             given = {name: remaining.pop(name) for name in list(remaining) if name in named}
             program = self._start_kernel(stack, elf, given, shared)
             self.added_maps = frozenset(program.maps.keys() - declared.keys())
@@ -237,7 +237,7 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"--prog-type {settings.prog_type}: --engine live runs XDP programs; use --engine kernel")
 
 
-def _bundle_of(subject: Subject) -> Bundle | None:
+def bundle_of(subject: Subject) -> Bundle | None:
     """The bundle, None for a plain object."""
     if not subject.path.is_dir():
         if subject.pipeline is None and subject.source.format != "mlir":
@@ -247,7 +247,7 @@ def _bundle_of(subject: Subject) -> Bundle | None:
     return open_bundle(subject)
 
 
-def _mapped(
+def mapped_arrays(
     stack: ExitStack, bundle: Bundle, named: set[str], declared: dict[str, DeclOp], settings: Settings
 ) -> dict[str, int]:
     """New maps for the arrays that the user part has mapped into its memory, which takes a flag from the start."""

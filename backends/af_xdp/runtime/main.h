@@ -178,9 +178,12 @@ static void fs_start_threads(void)
 int main(int argc, char **argv)
 {
 	int programs[FS_PORTS];
+	pid_t parent = getppid();
 
 	fs_parse_options(argc, argv);
 	fs_handle_signals();
+	if (fs_options.with_parent && (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent))
+		fs_die("--with-parent: the process that started this one has ended");
 	fs_check_rights();
 	if (fs_options.pin && mkdir(fs_options.pin, 0700) && errno != EEXIST)
 		fs_die("cannot make the folder %s: %s", fs_options.pin, strerror(errno));

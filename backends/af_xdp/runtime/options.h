@@ -25,6 +25,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -43,6 +44,7 @@ struct fs_options {
 	uint16_t bind;	     /* XDP_COPY, XDP_ZEROCOPY, or what the driver can */
 	bool generic;	     /* attach in generic mode, for drivers without XDP */
 	bool spin;	     /* never sleep */
+	bool with_parent;    /* end when the process that started this one does */
 };
 
 /* An interface that packets come from. */
@@ -80,6 +82,7 @@ static const char fs_usage[] =
 	"      --busy-poll USEC  have the driver polled from here, with interrupts put off\n"
 	"      --spin            look for packets without sleeping: nobody has to be woken up, and a CPU\n"
 	"                        is busy all the time\n"
+	"      --with-parent     end when the process that started this one has ended\n"
 	"      --stats SECONDS   print the counters to stderr now and then\n";
 
 /* Something is wrong with what the user asked, or with the machine: say so, and leave. */
@@ -180,7 +183,7 @@ static void fs_check_port(struct fs_port *port)
 
 static void fs_parse_options(int argc, char **argv)
 {
-	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, QUEUES, BUSY_POLL, HELP };
+	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, QUEUES, BUSY_POLL, WITH_PARENT, HELP };
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' }, { "object", required_argument, NULL, 'o' },
 		{ "program", required_argument, NULL, 'p' },   { "queue", required_argument, NULL, 'q' },
@@ -189,6 +192,7 @@ static void fs_parse_options(int argc, char **argv)
 		{ "pin", required_argument, NULL, PIN },       { "stats", required_argument, NULL, STATS },
 		{ "spin", no_argument, NULL, SPIN },	       { "queues", required_argument, NULL, QUEUES },
 		{ "help", no_argument, NULL, HELP },	       { "busy-poll", required_argument, NULL, BUSY_POLL },
+		{ "with-parent", no_argument, NULL, WITH_PARENT },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct fs_port *port = NULL;
@@ -239,6 +243,9 @@ static void fs_parse_options(int argc, char **argv)
 			break;
 		case SPIN:
 			fs_options.spin = true;
+			break;
+		case WITH_PARENT:
+			fs_options.with_parent = true;
 			break;
 		case HELP:
 			fputs(fs_usage, stdout);

@@ -127,7 +127,7 @@ static bool fs_is_zero_copy(const struct fs_queue *queue)
 	return options.flags & XDP_OPTIONS_ZEROCOPY;
 }
 
-static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, uint32_t key)
+static int fs_create_socket(struct fs_queue *queue, const struct fs_port *port, uint32_t key)
 {
 	const struct xsk_umem_config memory = { .fill_size = FS_FILL,
 						.comp_size = FS_RING,
@@ -136,18 +136,34 @@ static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, u
 						  .tx_size = FS_RING,
 						  .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 						  .bind_flags = fs_options.bind | XDP_USE_NEED_WAKEUP };
+	int error = xsk_umem__create(&queue->umem, queue->memory, (uint64_t)FS_FRAMES * FS_FRAME, &queue->fill,
+				     &queue->completion, &memory);
+
+	if (error)
+		fs_die("cannot register packet memory: %s", strerror(-error));
+	error = xsk_socket__create(&queue->socket, port->interface, key, queue->umem, &queue->rx, &queue->tx, &config);
+	if (error) {
+		xsk_umem__delete(queue->umem);
+		queue->umem = NULL;
+		queue->socket = NULL;
+	}
+	return error;
+}
+
+static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, uint32_t key)
+{
+	enum { TRIES = 50, PAUSE_MS = 20 };
 	int error, fd;
 
 	queue->memory = mmap(NULL, (size_t)FS_FRAMES * FS_FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			     -1, 0);
 	if (queue->memory == MAP_FAILED)
 		fs_die("out of memory");
-	error = xsk_umem__create(&queue->umem, queue->memory, (uint64_t)FS_FRAMES * FS_FRAME, &queue->fill,
-				 &queue->completion, &memory);
-	if (error)
-		fs_die("cannot register packet memory: %s", strerror(-error));
-	error = xsk_socket__create(&queue->socket, port->interface, key, queue->umem, &queue->rx, &queue->tx,
-				   &config);
+	error = fs_create_socket(queue, port, key);
+	for (int i = 0; i < TRIES && error == -EBUSY; i++) { /* one that has died is forgotten after some time */
+		poll(NULL, 0, PAUSE_MS);
+		error = fs_create_socket(queue, port, key);
+	}
 	if (error)
 		fs_die("cannot open an AF_XDP socket on %s, queue %u: %s%s", port->interface, key, strerror(-error),
 		       fs_socket_advice(-error));
