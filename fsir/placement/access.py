@@ -22,6 +22,8 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.traits import IsTerminator
 
+from fsir.analysis.libraries import Unknown, prototype_of
+from fsir.analysis.signatures import btf_of
 from fsir.dialects import ebpf
 from fsir.dialects import map as maps
 from fsir.dialects.ebpf import FuncOp
@@ -59,6 +61,7 @@ class MapAccesses:
             op.sym_name.data: op for op in module.body.block.ops if isinstance(op, DeclOp)
         }
         self._funcs = {func.symbol: func for func in funcs}
+        self._btf = btf_of(module)
         self._by_function: dict[str, list[Access]] = {}
         self._reached: dict[tuple[str, ...], list[Operation]] = {}
 
@@ -137,13 +140,31 @@ class MapAccesses:
         helper = HELPERS.get(op.helper.data) if isinstance(op, ebpf.CallOp) else None
         for index, operand in enumerate(op.operands):
             if isinstance(operand.type, ValueType):
-                for kind in _through_value(op, index, helper):
+                for kind in self._through_call(op, index) or _through_value(op, index, helper):
                     yield operand.type.map.root_reference.data, kind, op
             elif isinstance(operand.type, HandleType):
                 for kind in _through_handle(op, helper):
                     yield operand.type.map.root_reference.data, kind, op
             elif operand.type == ebpf.UNALLOCATED and index == 0 and isinstance(op, _MEMORY):
                 yield ANY_MAP, Kind.OPAQUE, op
+
+    def _through_call(self, op: Operation, index: int) -> Iterable[Kind]:
+        """What a called function does with the address of a map value: what a library's prototype allows; of the
+        program's own functions, nothing that is not among their accesses."""
+        if isinstance(op, ebpf.CallLocalOp):
+            func = self._funcs.get(op.callee.root_reference.data)
+            takes = [arg.type for arg in func.entry.args] if func is not None else []
+            same = index < len(takes) and takes[index] == op.operands[index].type
+            return (Kind.READ,) if same else ()
+        if not isinstance(op, ebpf.CallKfuncOp) or op.callee is None:
+            return ()
+        try:
+            taken = prototype_of(self._btf, op.callee.root_reference.data).parameters
+        except Unknown:
+            return ()
+        if index >= len(taken) or not taken[index].is_pointer:
+            return ()
+        return (Kind.READ, Kind.WRITE) if taken[index].writable else (Kind.READ,)
 
 
 def _symbols(func: Operation) -> Iterator[str]:

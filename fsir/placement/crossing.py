@@ -55,11 +55,14 @@ class Field:
 @dataclass(frozen=True)
 class Step:
     """How the receiver gets `value`: `repeat` its operation, or take it from field number `field`: a scalar as it is,
-    an offset added to the packet's start, or (`repeat` too) as the key of a lookup."""
+    an offset added to the packet's start, or (`repeat` too) as the key of a lookup. A lookup that is repeated by `key`
+    takes the low bits of that value, which are `bits`."""
 
     value: SSAValue
     field: int | None = None
     repeat: Operation | None = None
+    key: SSAValue | None = None
+    bits: int = 0
 
 
 @dataclass
@@ -289,6 +292,11 @@ class _Planner:
             return
         source = op.key.type
         size = declaration.int_prop("key_size") if declaration is not None else 0
+        stored = self.shared.stack.stored(op, size)
+        if stored is not None and not self.shared.scalars.is_address(stored):
+            self.value(stored)
+            self.crossing.steps.append(Step(value, repeat=op, key=stored, bits=8 * size))
+            return
         if not isinstance(source, ValueType) or size not in (1, 2, 4, 8):
             raise Impossible(f"an element of map '{name}' is held, whose key is in memory that does not travel")
         holder = source.map.root_reference.data

@@ -272,7 +272,10 @@ class _Rebuild:
     def step(self, step: Step) -> None:
         """Make one value."""
         value = step.value
-        if step.field is None:
+        if step.key is not None:
+            assert step.repeat is not None
+            made = self._lookup(step.repeat, _resized(self.value(step.key), IntegerType(step.bits), self.ops), value)
+        elif step.field is None:
             assert step.repeat is not None
             operands = {v: self.value(v) for v in step.repeat.operands}
             made = self.add(step.repeat.clone(operands))

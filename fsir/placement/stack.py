@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xdsl.dialects.builtin import IntegerType
-from xdsl.ir import Block, Operation
+from xdsl.ir import Block, Operation, SSAValue
 
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.frame import FRAME_SIZE, Access, Frame, How
@@ -38,6 +38,23 @@ class StackBytes:
     def live(self, block: Block) -> int:
         """The bytes that a cut in front of a block must carry."""
         return self._written[block] & self._live[block]
+
+    def stored(self, op: Operation, size: int) -> SSAValue | None:
+        """The integer whose low bytes are the key of `size` bytes that a map operation reads from the frame, where it
+        was stored in the same block."""
+        reads = [access for access in self.accesses.get(op, ()) if access.how is How.KEY]
+        if not self.traceable or size not in (1, 2, 4, 8) or len(reads) != 1 or not _covers(reads[0], size):
+            return None
+        wanted = _mask(reads[0])
+        before = op.prev_op
+        while before is not None:
+            if self._writes(before) & wanted:
+                if not isinstance(before, ebpf.StxOp) or self._overwrites(before) != wanted:
+                    return None
+                type_ = before.value.type
+                return before.value if isinstance(type_, IntegerType) and type_.width.data >= 8 * size else None
+            before = before.prev_op
+        return None
 
     def holds_address(self, mask: int) -> bool:
         """Whether an address may be among these bytes."""
@@ -122,6 +139,10 @@ def _touches_frame(op: Operation) -> bool:
     """Whether an operation does more with an address of the frame than add to it."""
     moves = isinstance(op, ebpf.AluRIOp) and isinstance(op.res.type, ebpf.FramePointerType)
     return not moves and any(isinstance(v.type, ebpf.FramePointerType) for v in op.operands)
+
+
+def _covers(access: Access, size: int) -> bool:
+    return access.end - access.start == size and access.start >= -FRAME_SIZE and access.end <= 0
 
 
 def _mask(access: Access) -> int:

@@ -329,6 +329,47 @@ def test_a_copy_of_a_called_function_goes_with_the_part_that_calls_it() -> None:
     assert not [op for op in module.body.block.ops if isinstance(op, FuncOp)]
 
 
+VALUES = """
+struct value { u64 count, limit; };
+struct { __uint(type, 1); __uint(max_entries, 4); __type(key, u32); __type(value, struct value); } table SEC(".maps");
+extern int regex_match(const void *text, u32 size);
+extern int decide(const struct value *value, u32 x);
+extern void fill(struct value *value);
+__attribute__((noinline)) static u64 over(const struct value *value, u32 x) { return value->limit * x + value->count; }
+SEC("xdp") int prog(struct xdp_md *ctx) {
+    u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    if (data + 20 > end) return 1;
+    u32 key = data[14] & 3;
+    %s
+    if (regex_match(data + 4, 12)) return 2;
+    return 3;
+}
+"""
+LATER = """struct value *value = lookup(&table, &key); if (!value) return 1;
+    if (regex_match(data, 20)) return 2; if (%s) return 1;"""
+PASSED_ON = {
+    "over(value, key) > 9": {Kind.LOOKUP, Kind.READ},
+    "decide(value, key)": {Kind.LOOKUP, Kind.READ},
+    "(fill(value), key)": {Kind.LOOKUP, Kind.READ, Kind.WRITE},
+}
+
+
+@pytest.mark.parametrize("code", PASSED_ON)
+def test_addresses_of_map_values_that_functions_take(code: str) -> None:
+    """What a function does with them counts, or what its prototype allows a library."""
+    module = import_object(compile_c(VALUES % (LATER % code), "-g"), "program.o")
+    run_pipeline(make_context(), module, "raise")
+    accesses = MapAccesses(module, functions(module))
+    assert {kind for name, kind, _ in accesses.of_programs() if name == "table"} == PASSED_ON[code]
+    run_pipeline(make_context(), module, "decompose,share-maps")
+
+
+def test_a_key_that_was_stored_on_the_stack_travels_as_a_number() -> None:
+    code = "key = key * 3 + data[5]; " + LATER % "value->limit > key"
+    (edge,) = [op for op in placed(VALUES % code).body.block.ops if isinstance(op, EdgeOp)]
+    assert {entry.data["kind"].data for entry in edge.fields} <= {"scalar", "stack"}  # type: ignore[attr-defined]
+
+
 BIG = """
 __attribute__((noinline, btf_decl_tag("fsir:place=user"))) static u64 slow(u64 x) { return x * 7 + x %% 5; }
 SEC("xdp") int prog(struct xdp_md *ctx) {
