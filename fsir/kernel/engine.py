@@ -65,6 +65,7 @@ class KernelProgram:
     - `shared` gives existing maps (file descriptors) to use in place of the object's own.
     - `seed` is for the random numbers of a program that `freeze-environment` changed.
     - `log_size` bounds the verifier's log that a refusal comes with (its end; megabytes where the verifier gave up).
+    - `short_log` leaves the instructions out of it, which is faster.
     - `cpu` is where `run_all` runs (by default the first that this thread may use).
 
     Raises `KernelError`, with the verifier's log where it is the verifier that refuses, and
@@ -84,6 +85,7 @@ class KernelProgram:
         cpu: int | None = None,
         seed: int = 0,
         log_size: int | None = None,
+        short_log: bool = False,
     ) -> None:
         availability.require()
         elf = _for_libbpf(elf)
@@ -99,6 +101,8 @@ class KernelProgram:
             self._prepare_maps(map_sizes or {}, shared or {})
             self._prepare_data(parsed, rodata or {}, maps or {})
             self._inner = {m.name: shape(inner) for m in self._object.maps if (inner := m.inner())}
+            if short_log:
+                self._program.keep_log_short()
             log = self._program.keep_log(log_size) if log_size is not None else None
             try:
                 self._object.load()
