@@ -8,7 +8,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import i64
 from xdsl.ir import Block, Operation, SSAValue
 
-from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.dominance import DominatorTree, successors
 from fsir.backends.xdp._build import Builder, constant_of, fits, signed, width_of
 from fsir.dialects import map
 from fsir.dialects.ebpf import (
@@ -75,7 +75,7 @@ class Objects:
 
     def place(self, build: Builder, piece: SSAValue) -> Builder:
         """Where to write a piece: before the operation, or where the value is made if it would have to survive a call
-        until then (or gives way to the next call anyway, being the result of one, and is used for nothing else)."""
+        until then (or gives way to the next call anyway, being the result of one, and is not used any more)."""
         if constant_of(piece) is not None:
             return build
         value = _root(piece)
@@ -85,8 +85,37 @@ class Objects:
         made_in = after.parent
         if self.weights[made_in] > self.weights[build.block]:
             return build
-        brief = isinstance(owner, CallOp) and made_in is not build.block and value.has_one_use()
+        brief = isinstance(owner, CallOp) and made_in is not build.block and not self.is_used_after(build, piece)
         return Builder(after) if brief or self.call_between(after, build.op) else build
+
+    def is_used_after(self, build: Builder, piece: SSAValue) -> bool:
+        """Whether the value that a piece is cut from is needed once more after the operation, or by it."""
+        cut, seen = piece, set[Operation]()
+        while True:
+            for use in cut.uses:
+                op = use.operation
+                if op in seen or (op is build.op and cut is piece):
+                    continue
+                block = op.parent
+                before = op.is_before_in_block(build.op) if block is build.block else True
+                if block is None or not before or (block is not build.block and self.comes_after(build.block, block)):
+                    return True
+            if cut is _root(piece) or not isinstance(cut.owner, Operation):
+                return False
+            seen.add(cut.owner)
+            cut = cut.owner.operands[0]
+
+    def comes_after(self, block: Block, other: Block) -> bool:
+        """Whether a block can be reached from another."""
+        work, seen = list(successors(block)), set[Block]()
+        while work:
+            found = work.pop()
+            if found is other:
+                return True
+            if found not in seen:
+                seen.add(found)
+                work.extend(successors(found))
+        return False
 
     def call_between(self, after: Operation, before: Operation) -> bool:
         """Whether there is a call on a path from one operation (included) to the next execution of another."""

@@ -102,3 +102,26 @@ ebpf.func @across section "xdp" attributes {prog_type = "xdp"} {
   %r = arith.constant 1 : i64
   ebpf.exit(%r) : i64
 }
+
+// The result of a call that is not used any more when the key is needed is written at once, and may change after that.
+// CHECK-LABEL: ebpf.func @at_once
+// CHECK:         %[[T:.*]] = ebpf.call 14() -> i64
+// CHECK-NEXT:    %[[K:.*]] = ebpf.alloca 12 -> !ebpf.fp
+// CHECK-NEXT:    ebpf.stx32 %[[K]][0], %[[T]] : !ebpf.fp, i64
+// CHECK:         cf.cond_br
+ebpf.func @at_once section "kprobe/x" {
+^bb0(%x : i64):
+  %t = ebpf.call 14() -> i64
+  %c = arith.constant 32 : i64
+  %h = arith.shrui %t, %c : i64
+  %same = arith.cmpi eq, %h, %x : i64
+  %r = arith.constant 1 : i64
+  cf.cond_br %same, ^go, ^out
+^go:
+  %k = arith.trunci %t : i64 to i32
+  %z = arith.constant 0 : i32
+  %d = map.delete @m(%k, %z, %z) : i32, i32, i32 -> i64
+  cf.br ^out
+^out:
+  ebpf.exit(%r) : i64
+}
