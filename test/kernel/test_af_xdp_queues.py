@@ -304,3 +304,38 @@ def test_the_libraries_are_missing(tmp_path: Path) -> None:
     source = c_source(xdp(COUNTING, MAPS)).replace("xdp/xsk.h", "xdp/not-installed.h").encode()
     with pytest.raises(CompilerError, match="libxdp or libbpf is missing: install their headers"):
         build(source, tmp_path / "af_xdp")
+
+
+UNGUARDED = """
+  %base = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %far = packet.load %base[99] : !packet.ptr -> i8
+  %zero = arith.constant 0 : i32
+  %one = arith.constant 1 : i64
+  %packets = map.lookup @queues(%zero) : i32 -> !map.value<@queues>
+  map.atomic "add" %packets[0], %one : !map.value<@queues>, i64
+  %value = map.lookup @sum(%zero) : i32 -> !map.value<@sum>
+  map.store %value[8], %one : !map.value<@sum>, i64
+  packet.verdict %far : i8
+"""
+"""Reads behind the end of short packets, and writes to an element of a hash that may not be there."""
+
+
+def test_violations_are_dropped_and_counted(tmp_path: Path, wide: Wire, pins: Path) -> None:
+    """In every thread; the next packets are processed as if nothing had been, also where maps were held."""
+    near, far = wide
+    binary = build(c_source(xdp(UNGUARDED, MAPS)).encode(), tmp_path / "af_xdp")
+    long = [frame(flow, 2, 2) + bytes(33) + b"\2" for flow in range(40)]
+    both = [packet for whole in long for packet in (whole, whole[:-1])]
+    with Running(binary, far, "--queues", "all") as part, Capture(far) as up:
+        send(near, both)
+        assert {name: n for name, n in part.stop().items() if n} == {"received": 80, "violations": 80}
+        assert up.pending() == []
+    syscalls.obj_pin(sums := syscalls.map_create(MapType.HASH, 4, 16, 8), pins / "sum")
+    syscalls.map_update(sums, bytes(4), bytes(16))
+    with Running(binary, far, "--queues", "all", "--pin", pins) as part, Capture(far) as up:
+        send(near, both)
+        assert by_flow(up.take(40)) == by_flow(long)
+        counters = part.stop()
+        assert up.pending() == []
+    assert {name: n for name, n in counters.items() if n} == {"received": 80, "passed": 40, "violations": 40}
+    assert words(pins, "sum") == [[0, 1]]
