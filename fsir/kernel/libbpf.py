@@ -157,8 +157,8 @@ class Program:
         return buffer
 
     def keep_log_short(self) -> None:
-        """Have the verifier say only why it refuses the program, not what it saw; before `load`. That takes a tenth of the
-        time where it gives up after a million instructions."""
+        """Have the verifier say only why it refuses the program, not what it saw; before `load`. Where it gives up
+        after a million instructions, that takes a tenth of the time."""
         code = library().bpf_program__set_log_level(self.handle, _LOG_STATS)
         _check(code, f"cannot set the log level of {self.name}")
 

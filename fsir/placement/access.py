@@ -84,6 +84,11 @@ class MapAccesses:
         programs = [f for f in self._funcs.values() if f.type_name is not None and f not in left_out and not f.is_raw()]
         return [access for func in programs for access in self.of_function(func)]
 
+    @property
+    def functions(self) -> list[FuncOp]:
+        """All functions that accesses are known of."""
+        return list(self._funcs.values())
+
     def is_array(self, name: str) -> bool:
         """Whether a map's keys are always there."""
         declaration = self.declarations.get(name)
