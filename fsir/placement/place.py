@@ -124,7 +124,8 @@ def is_placed(func: FuncOp) -> bool:
 def _programs(module: ModuleOp, options: Options, targets: list[Target]) -> list[FuncOp]:
     found = [op for op in module.body.block.ops if isinstance(op, FuncOp) and is_placed(op)]
     if not found:
-        fail(module, "there is no XDP program to place (others, and those of device and CPU maps, stay in the kernel)")
+        other = next((op for op in module.body.block.ops if isinstance(op, FuncOp) and op.type_name), module)
+        fail(other, "there is no XDP program to place (others, and those of device and CPU maps, stay in the kernel)")
     names = ", ".join(func.symbol for func in found)
     if options.program is not None:
         found = [func for func in found if func.symbol == options.program]
@@ -195,11 +196,12 @@ def _examine(func: FuncOp, chooser: Chooser, crossings: Crossings, cuts: set[Blo
         piece = graph.pieces[graph.piece_of[block]]
         if block not in piece.entries:
             fail(block.first_op, "cut-at: this is inside of a loop, which can only be cut at its entry")
+    program = chooser.examine(func, crossings, frozenset(cuts))
+    for block in cuts if len(chooser.targets) > 1 else ():
         try:
-            crossings.plan(block)
+            chooser.crossings(program, graph.piece_of[block], 0)
         except Impossible as error:
             fail(block.first_op, f"cut-at: the program cannot be cut here: {error}")
-    program = chooser.examine(func, crossings, frozenset(cuts))
     forced = chooser.rules.symbols.forced(func)
     for t, target in enumerate(chooser.targets):
         if forced is not None and forced != target.name and LEVELS.get(forced) != target.level:

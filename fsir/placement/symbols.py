@@ -50,7 +50,9 @@ class Symbols:
         return name in self._kernel or name.startswith("bpf_") or " " in name
 
     def not_callable(self, name: str) -> str | None:
-        """Why user space cannot call a function of a library, None if it can."""
+        """Why user space cannot call a function of a library, None if it can. IR without BTF says nothing of it."""
+        if self._btf is None:
+            return None
         try:
             prototype_of(self._btf, name)
         except Unknown as error:
