@@ -27,7 +27,7 @@ BEFORE_TABLES = ("run.h",)
 BEFORE_PROGRAM = ("memory.h", "maps.h", "packet.h", "arith.h", "helpers.h", "printk.h")
 AFTER_PROGRAM = ("process.h",)
 IN_PROCESS = ("inprocess.h",)
-SOCKET = ("options.h", "objects.h", "reentry.h", "socket.h", "main.h")
+SOCKET = ("options.h", "table.h", "objects.h", "reentry.h", "socket.h", "main.h")
 
 _INCLUDES = """#define _GNU_SOURCE
 #include <errno.h>

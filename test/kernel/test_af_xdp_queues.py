@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import struct
 import subprocess
@@ -12,13 +13,18 @@ from pathlib import Path
 import pytest
 from af_xdp_helpers import c_source, xdp
 
+from fsir.backends.af_xdp.emit import emit
 from fsir.backends.af_xdp.inprocess import CompilerError, compiler
 from fsir.backends.af_xdp.live import LiveError, Running, build
+from fsir.driver.context import make_context
+from fsir.driver.pass_manager import run_pipeline
+from fsir.interp.engine import InterpProgram
 from fsir.kernel import contents, syscalls
 from fsir.kernel.engine import KernelProgram
 from fsir.kernel.interfaces import Interface, Namespace, ip, veth_pair
 from fsir.kernel.live import Capture, attached, send
 from fsir.kernel.uapi import MapType
+from fsir.object.importer import import_object
 from fsir.run.live_pins import PinFolder
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler")
@@ -203,6 +209,52 @@ def test_several_interfaces(kernel_part: bool, counting: Path, compile_c: Compil
             assert not any(capture.pending() for capture in (up0, up1, back0, back1))
         assert (counters["received"], counters["passed"], counters["transmitted"]) == (400, 200, 200)
         assert not any(program_on(end) for end in far)
+
+
+LIMIT = """
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32); __type(value, __u64); }
+    flows SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); }
+    seen SEC(".maps");
+SEC("xdp") int limit(struct xdp_md *ctx) {
+    unsigned char *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    __u64 one = 1, *count;
+    __u32 zero = 0, key;
+    if (data + 47 > end) return XDP_DROP;
+    count = bpf_map_lookup_elem(&seen, &zero);
+    if (count) __sync_fetch_and_add(count, 1);
+    key = *(__u32 *)(data + 43);
+    count = bpf_map_lookup_elem(&flows, &key);
+    if (!count) return bpf_map_update_elem(&flows, &key, &one, BPF_NOEXIST) ? XDP_TX : XDP_PASS;
+    *count += 1;
+    if (*count <= 3) return XDP_PASS;
+    bpf_map_delete_elem(&flows, &key);
+    return XDP_DROP;
+}
+"""
+"""A hash that fills up, whose elements change and go."""
+
+
+def test_hashes_in_memory(compile_c: CompileC, tmp_path: Path, wire: Wire) -> None:
+    near, far = wire
+    module = import_object(compile_c(LIMIT), "limit.o")
+    run_pipeline(make_context(), module, "raise")
+    reference = InterpProgram(module)
+    rng = random.Random(7)
+    sent = [frame(0, rng.choice((*range(6), *range(2**32 - 8, 2**32))), 0) for _ in range(600)]
+    verdicts = [reference.run(packet, ifindex=far.ifindex).verdict for packet in sent]
+    assert {1, 2, 3} == set(verdicts)
+    binary = build(emit(module)["af_xdp.c"], tmp_path / "af_xdp", "-Wall", "-Wextra", "-Werror")
+    with Running(binary, far, "--in-memory", "flows") as part, Capture(far) as up, Capture(near) as back:
+        for start in range(0, len(sent), SLICE):
+            both = list(zip(sent[start : start + SLICE], verdicts[start : start + SLICE], strict=True))
+            send(near, [packet for packet, _ in both])
+            for capture, verdict in ((up, 2), (back, 3)):
+                expected = [packet for packet, found in both if found == verdict]
+                assert capture.take(len(expected)) == expected
+        assert part.stop()["dropped"] == verdicts.count(1)
+    assert "--in-memory: only for hashes" in failure(binary, far, "--in-memory", "seen")
+    assert "--in-memory: this part has no map what" in failure(binary, far, "--in-memory", "what")
 
 
 KERNEL = """

@@ -10,6 +10,7 @@ struct fs_map {
 	bool shared;		/* other parts use it, too */
 	bool written;		/* the program may write through the address of a value */
 	/* Set up by the transport. */
+	bool in_memory; /* of this process, see table.h */
 	int fd;
 	uint8_t *direct; /* the values of an array, or NULL */
 	uint64_t stride; /* bytes from one value to the next in it */

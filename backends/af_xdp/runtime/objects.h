@@ -288,6 +288,10 @@ static void fs_make_map(uint32_t index)
 		map->fd = -1;
 		return;
 	}
+	if (map->in_memory) {
+		fs_make_table(index);
+		return;
+	}
 	path = fs_options.pin ? fs_pin_path(map->name) : NULL;
 	map->fd = path ? bpf_obj_get(path) : -1;
 	if (map->fd >= 0) {
@@ -314,7 +318,7 @@ static void fs_map_values(struct fs_map *map)
 	uint32_t size = sizeof(info);
 	size_t length, page = (size_t)sysconf(_SC_PAGESIZE);
 
-	if (map->direct)
+	if (map->direct || map->in_memory)
 		return;
 	if (bpf_obj_get_info_by_fd(map->fd, &info, &size))
 		fs_die("cannot ask about the map %s: %s", map->name, strerror(errno));
@@ -343,6 +347,8 @@ static void fs_open_maps(void)
 	for (uint32_t index = 0; fs_maps[index].name; index++) {
 		struct fs_map *map = &fs_maps[index];
 
+		if (map->in_memory && map->fd > 0)
+			fs_die("--in-memory: the kernel part has the map %s, too", map->name);
 		if (map->fd <= 0)
 			fs_make_map(index);
 		fs_map_values(map);
@@ -369,6 +375,8 @@ static int fs_env_lookup(struct fs_run *run, uint32_t index, const uint8_t *key,
 	int error;
 
 	*token = 0;
+	if (map->in_memory)
+		return fs_table_lookup(index, key, value);
 	if (!fs_is_percpu(map))
 		return bpf_map_lookup_elem(map->fd, key, value);
 	error = bpf_map_lookup_elem(map->fd, key, run->percpu);
@@ -381,6 +389,8 @@ static int fs_env_update(struct fs_run *run, uint32_t index, const uint8_t *key,
 {
 	const struct fs_map *map = &fs_maps[index];
 
+	if (map->in_memory)
+		return fs_table_update(index, key, value, flags);
 	if (!fs_is_percpu(map))
 		return bpf_map_update_elem(map->fd, key, value, flags);
 	/* A system call sets the values of all CPUs: the others keep theirs, or are zero in a new element. */
@@ -393,6 +403,8 @@ static int fs_env_update(struct fs_run *run, uint32_t index, const uint8_t *key,
 static int fs_env_delete(struct fs_run *run, uint32_t index, const uint8_t *key)
 {
 	(void)run;
+	if (fs_maps[index].in_memory)
+		return fs_table_delete(index, key);
 	return bpf_map_delete_elem(fs_maps[index].fd, key);
 }
 

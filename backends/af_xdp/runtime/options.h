@@ -79,6 +79,8 @@ static const char fs_usage[] =
 	"      --skb-mode        attach the program in generic mode, for drivers without XDP:\n"
 	"                        packets cannot be passed to the kernel then\n"
 	"      --pin DIR         pin the maps in DIR; those that are there already are used\n"
+	"      --in-memory MAP   a hash that only this part uses, in this process's memory: faster, and seen\n"
+	"                        by nobody else; may be repeated\n"
 	"      --busy-poll USEC  have the driver polled from here, with interrupts put off\n"
 	"      --spin            look for packets without sleeping: nobody has to be woken up, and a CPU\n"
 	"                        is busy all the time\n"
@@ -181,9 +183,22 @@ static void fs_check_port(struct fs_port *port)
 	port->queues = queues - fs_options.queue;
 }
 
+static void fs_keep_in_memory(const char *name)
+{
+	uint32_t map = 0;
+
+	while (fs_maps[map].name && strcmp(fs_maps[map].name, name))
+		map++;
+	if (!fs_maps[map].name)
+		fs_die("--in-memory: this part has no map %s", name);
+	if (fs_maps[map].type != BPF_MAP_TYPE_HASH || fs_maps[map].shared)
+		fs_die("--in-memory: %s", fs_maps[map].shared ? "other parts use that map, too" : "only for hashes");
+	fs_maps[map].in_memory = true;
+}
+
 static void fs_parse_options(int argc, char **argv)
 {
-	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, QUEUES, BUSY_POLL, WITH_PARENT, HELP };
+	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, QUEUES, BUSY_POLL, WITH_PARENT, IN_MEMORY, HELP };
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' }, { "object", required_argument, NULL, 'o' },
 		{ "program", required_argument, NULL, 'p' },   { "queue", required_argument, NULL, 'q' },
@@ -192,7 +207,7 @@ static void fs_parse_options(int argc, char **argv)
 		{ "pin", required_argument, NULL, PIN },       { "stats", required_argument, NULL, STATS },
 		{ "spin", no_argument, NULL, SPIN },	       { "queues", required_argument, NULL, QUEUES },
 		{ "help", no_argument, NULL, HELP },	       { "busy-poll", required_argument, NULL, BUSY_POLL },
-		{ "with-parent", no_argument, NULL, WITH_PARENT },
+		{ "with-parent", no_argument, NULL, WITH_PARENT }, { "in-memory", required_argument, NULL, IN_MEMORY },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct fs_port *port = NULL;
@@ -243,6 +258,9 @@ static void fs_parse_options(int argc, char **argv)
 			break;
 		case SPIN:
 			fs_options.spin = true;
+			break;
+		case IN_MEMORY:
+			fs_keep_in_memory(optarg);
 			break;
 		case WITH_PARENT:
 			fs_options.with_parent = true;
