@@ -5,7 +5,6 @@ The file extends the shipped targets by what was measured; what cannot be measur
 
 from __future__ import annotations
 
-import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from fsir.kernel import availability
 from fsir.run import calibrate_live as live
 from fsir.run.calibrate_measure import ROUNDS, cost, in_kernel, in_user
 from fsir.run.calibrate_programs import PROGRAMS, Program
-from fsir.run.throughput import Testbed
+from fsir.run.throughput import cpus
 
 Costs = dict[str, float]
 Told = Callable[[str], None]
@@ -36,13 +35,13 @@ def calibrate(output: str) -> None:
     if not output.endswith(".toml"):
         raise UsageError(f"-o {output}: decompose knows a file of targets by its name; let it end with .toml")
     check_place(output)
-    if len(os.sched_getaffinity(0)) < 2:
+    if len(set(cpus())) < 2:
         raise UsageError("--calibrate needs two CPUs: one makes packets, the other has the user part")
     availability.require()
     folder = tempfile.TemporaryDirectory(prefix="fs-run-calibrate-")
-    with _progress(2 * len(PROGRAMS) + len(live.VERDICTS) + 3) as told, folder as name, Testbed() as bed:
-        kernel, user = _instructions(bed, Path(name), told)
-        handoff = _packets(bed, Path(name), told, kernel, user)
+    with _progress(2 * len(PROGRAMS) + len(live.VERDICTS) + 3) as told, folder as name:
+        kernel, user = _instructions(Path(name), told)
+        handoff = _packets(Path(name), told, kernel, user)
     write_artifact(_text(kernel, user, handoff), output)
     _show(kernel, user, handoff)
 
@@ -64,7 +63,7 @@ def _progress(steps: int) -> Iterator[Told]:
         yield told
 
 
-def _instructions(bed: Testbed, folder: Path, told: Told) -> tuple[Costs, Costs]:
+def _instructions(folder: Path, told: Told) -> tuple[Costs, Costs]:
     """Nanoseconds of what programs do, by class, in the kernel and in user space."""
     kernel: Costs = {}
     user: Costs = {}
@@ -73,13 +72,13 @@ def _instructions(bed: Testbed, folder: Path, told: Told) -> tuple[Costs, Costs]
     def at_user(program: Program, times: int) -> float:
         text = program.text(times, ROUNDS)
         if times:
-            return in_user(bed, text, folder)
+            return in_user(text, folder)
         if text not in bases:
-            bases[text] = in_user(bed, text, folder)
+            bases[text] = in_user(text, folder)
         return bases[text]
 
     def at_kernel(program: Program, times: int) -> float:
-        return in_kernel(program, times, bed.generator_cpu)
+        return in_kernel(program, times, cpus()[0])
 
     for program in PROGRAMS:
         told(f"kernel: {program.name}")
@@ -95,23 +94,23 @@ def _instructions(bed: Testbed, folder: Path, told: Told) -> tuple[Costs, Costs]
     return kernel, user
 
 
-def _packets(bed: Testbed, folder: Path, told: Told, kernel: Costs, user: Costs) -> Costs:
+def _packets(folder: Path, told: Told, kernel: Costs, user: Costs) -> Costs:
     """What packets cost on their way: completes both, and gives the costs of the handoff."""
     verdicts: Costs = {}
     for name, number in live.VERDICTS.items():
         told(f"XDP: {name}")
-        verdicts[name] = live.in_xdp(bed, number)
+        verdicts[name] = live.in_xdp(number)
     kernel["arrival"] = verdicts["drop"] - 1.0
     kernel["verdict"] = 1.0
     for name in ("pass", "tx"):
         kernel[f"verdicts.{name}"] = max(1.0, verdicts[name] - kernel["arrival"])
     kernel["verdicts.redirect"] = kernel["verdicts.tx"]
     told("handing over")
-    send = live.handing_over(bed, folder) - kernel["arrival"]
+    send = live.handing_over(folder) - kernel["arrival"]
     told("receiving in user space")
-    work = live.work(bed, folder)
+    work = live.work(folder)
     told("leaving user space")
-    leaving = live.leaving_user(bed, folder)
+    leaving = live.leaving_user(folder)
     user["arrival"], user["verdict"] = 0.0, 1.0
     for name in ("pass", "tx"):
         user[f"verdicts.{name}"] = max(1.0, leaving[name] - leaving["drop"])

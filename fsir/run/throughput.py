@@ -11,23 +11,25 @@ interface's work is done, too: what is measured for the kernel's part includes m
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
 import signal
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from fsir.backends.af_xdp.live import Running
+from fsir.backends.af_xdp.live import LiveError, Running
 from fsir.kernel import syscalls
+from fsir.kernel.contents import Contents, World, shape_of, write_map
 from fsir.kernel.engine import KernelProgram, on_cpu
 from fsir.kernel.errors import KernelError, KernelUnavailable
-from fsir.kernel.interfaces import Namespace, set_gro, veth_pair
+from fsir.kernel.interfaces import Interface, Namespace, set_gro, veth_pair
 from fsir.kernel.live import attached
 from fsir.kernel.reentry import in_dispatcher
 from fsir.kernel.syscalls import map_create, prog_load
@@ -39,6 +41,7 @@ PATTERN = 128
 """Variants of the frame, which take turns."""
 BATCH = 64
 CHUNK = 4096
+_TRIES, _PAUSE = 50, 0.05
 _VALUE = struct.Struct(f"=I{PATTERN}H")
 
 
@@ -125,11 +128,23 @@ class Testbed:
         self._stack.enter_context(in_dispatcher(self._generator))
 
     @contextmanager
-    def program(self, elf: bytes, binary: Path | None = None, name: str | None = None) -> Iterator[Load]:
-        """The parts run within the block: an XDP object, and a user part (built by `af_xdp.live.build`)."""
+    def program(
+        self,
+        elf: bytes,
+        binary: Path | None = None,
+        *,
+        maps: Contents | None = None,
+        shared: Mapping[str, int] | None = None,
+        arguments: Callable[[Path, Path], list[str | Path]] | None = None,
+    ) -> Iterator[Load]:
+        """The parts run within the block: an XDP object, and a user part (built by `af_xdp.live.build`).
+
+        `shared` are maps that the object is to use, `arguments` makes those of a user part that is not a generated one
+        from the folder of pinned maps and the path of the map of sockets.
+        """
         with ExitStack() as stack:
             stack.enter_context(self.far.namespace.entered())
-            kernel = stack.enter_context(KernelProgram(elf, name))
+            kernel = stack.enter_context(KernelProgram(elf, maps=maps, shared=shared))
             stack.enter_context(attached(self.far, kernel.fd))
             user = None
             if binary is not None:
@@ -142,15 +157,20 @@ class Testbed:
                         syscalls.obj_pin(kernel.map_fd(map_name), folder.path / map_name)
                 if sockets is None:
                     raise KernelError("the kernel part has no map of sockets")
-                arguments: list[str | Path] = ["--spin", "--pin", folder.path, "--sockets", folder.path / sockets]
-                user = stack.enter_context(Running(binary, self.far, *arguments))
+                given = (arguments or _joining)(folder.path, folder.path / sockets)
+                user = stack.enter_context(_started(binary, self.far, *given))
                 os.sched_setaffinity(user.process.pid, {self.user_cpu})
             yield Load(self, kernel, user)
 
     @contextmanager
-    def user_only(self, binary: Path) -> Iterator[Load]:
+    def user_only(self, binary: Path, maps: Contents | None = None) -> Iterator[Load]:
         """A user part that has everything runs within the block; it brings its own way into the socket."""
-        with self.far.namespace.entered(), Running(binary, self.far, "--spin") as user:
+        with self.far.namespace.entered(), PinFolder() as folder, ExitStack() as stack:
+            user = stack.enter_context(_started(binary, self.far, "--spin", "--pin", folder.path))
+            for name, entries in (maps or {}).items():
+                fd = syscalls.obj_get(folder.path / name)
+                stack.callback(os.close, fd)
+                write_map(fd, shape_of(fd, name), entries, World())
             set_gro(self.far.name, False)
             os.sched_setaffinity(user.process.pid, {self.user_cpu})
             yield Load(self, None, user)
@@ -199,6 +219,22 @@ class Load:
             after = counters(self.user)
         user = {name: (count - before.get(name, 0)) / elapsed for name, count in after.items()}
         return Measured(sent / elapsed, user)
+
+
+def _joining(folder: Path, sockets: Path) -> list[str | Path]:
+    return ["--spin", "--pin", folder, "--sockets", sockets]
+
+
+def _started(binary: Path, end: Interface, *arguments: str | Path) -> Running:
+    """The kernel frees the queue of a socket some time after its process has ended: try again."""
+    for _ in range(_TRIES):
+        try:
+            return Running(binary, end, *arguments)
+        except LiveError as error:
+            if os.strerror(errno.EBUSY) not in str(error):
+                raise
+            time.sleep(_PAUSE)
+    return Running(binary, end, *arguments)
 
 
 def counters(user: Running) -> dict[str, int]:
