@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from xdsl.dialects.builtin import ModuleOp
 
+from fsir.backends.af_xdp.inprocess import CompilerError
 from fsir.dialects.placement import PartOp
 from fsir.driver.errors import UsageError
 from fsir.interp.core_relocations import has_relocations
 from fsir.interp.engine import InterpProgram, version_code
+from fsir.interp.helper_base import Call
 from fsir.interp.kernel_types import VMLINUX, KernelTypes, kernel_types
 from fsir.interp.library import load_library
 from fsir.interp.mapfile import Contents
@@ -37,7 +39,7 @@ class InterpEngine:
             poison=settings.poison,
             branches=settings.branches,
             kernel_types=types_for(subject.module, settings),
-            library=load_library(subject.module, settings.libraries) if settings.libraries else None,
+            library=_library(subject.module, settings),
         )
         self._program.machine.fib = settings.world
         self._program.set_maps(settings.maps)
@@ -76,6 +78,16 @@ class InterpEngine:
 
     def close(self) -> None:
         self._program.close()
+
+
+def _library(module: ModuleOp, settings: Settings) -> dict[str, Call]:
+    """The functions of `--library`."""
+    if not settings.libraries:
+        return {}
+    try:
+        return load_library(module, settings.libraries)
+    except CompilerError as error:
+        raise UsageError(f"--library: {error}") from error
 
 
 def types_for(module: ModuleOp, settings: Settings) -> KernelTypes | None:
