@@ -137,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--queues", metavar="N|all", default="all", help="receive queues that the user part serves (default: all)")
     add("--generic", action="store_true", help="generic XDP, for drivers without it")
     add("--seconds", metavar="S", type=float, help="end by itself after that time")
-    add("--user-options", metavar="OPTIONS", default="", help="more for the user part: --user-options=--spin (docs/af-xdp.md)")
+    add("--user-options", metavar="OPTIONS", default="", help="more for the user part: =--spin (docs/af-xdp.md)")
 
     group = parser.add_argument_group("extending")
     group.add_argument("--load-plugin", metavar="MODULE_OR_FILE", action="append", default=[], help="as for fs-opt")
