@@ -210,7 +210,6 @@ def test_an_object_that_is_not_split(wire: Wire, capsys: pytest.CaptureFixture[s
     ("arguments", "message"),
     [
         (["--live", "nowhere"], "--live: there is no interface nowhere"),
-        (["--live", "lo", "far"], "cannot attach to lo"),
         (["--live", "far", "--queues", "9"], "far, queue 1: Invalid argument (is there such a queue?)"),
         (["--live", "far", "--user-options", "what"], "'what' is not understood"),
         (["--live", "far", "--hex", "00" * 60], "--hex: with --live, packets come from the interfaces"),
