@@ -134,7 +134,8 @@ def _refusal(ctx: Context, candidate: ModuleOp, programs: Sequence[Program]) -> 
         lowered = lowered_of(candidate, part)
         assert lowered is not None
         elf, sizes = export_object(lowered), sizes_of(lowered)
-        for program in programs:
+        here = {op.symbol for op in lowered.body.block.ops if isinstance(op, FuncOp)}
+        for program in (program for program in programs if program.func.symbol in here):
             try:
                 KernelProgram(elf, program.func.symbol, map_sizes=sizes, log_size=log_size()).close()
             except KernelError as error:

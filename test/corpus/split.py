@@ -44,9 +44,12 @@ from fsir.driver.targets import EmitOptions
 from fsir.interp.engine import ExecutionError, SelectionError
 from fsir.interp.map_base import MapError
 from fsir.interp.packet_io import Packet
+from fsir.kernel.availability import unavailable
 from fsir.kernel.engine import current_cpu
 from fsir.kernel.syscalls import possible_cpus
+from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
+from fsir.placement.lowering import lowered_of, parts_of
 from fsir.placement.place import is_placed
 from fsir.run.bundle import BundleEngine
 from fsir.run.engines import Settings, Subject
@@ -115,6 +118,7 @@ class _Program:
             if bundles < BUNDLES and split and compiler() is not None:
                 bundles += 1
                 good &= self.judge(cut, "bundle", self.bundle(module))
+                good &= self.loads(cut, module)
         if good:
             self.result.add(OK, self.subject)
 
@@ -153,6 +157,21 @@ class _Program:
             status = NOTE if engine == "bundle" else FAIL
         self.result.add(status, f"{self.subject} {cut or 'by itself'} {engine}", *difference)
         return False
+
+    def loads(self, cut: str, module: ModuleOp) -> bool:
+        """Whether the kernel takes its part, if it takes the original."""
+        if unavailable() is not None or try_load(self.item.data, self.target, self.original)[0] is None:
+            return True
+        for part in parts_of(module):
+            lowered = lowered_of(module, part)
+            if lowered is None:
+                continue
+            type_, reason = try_load(export_object(lowered), self.target, self.original)
+            if type_ is None:
+                self.result.add(FAIL, f"{self.subject} {cut or 'by itself'}", f"the kernel refuses its part: {reason}")
+                return False
+            self.result.count("kernel parts that load")
+        return True
 
     def placed(self, module: ModuleOp) -> tuple[str, str] | None:
         """What differs when the parts are interpreted."""
