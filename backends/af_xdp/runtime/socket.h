@@ -6,7 +6,7 @@
  * holds, so that packets being transmitted do not starve reception.
  */
 
-enum { FS_FRAME = 4096, FS_FRAMES = 6144, FS_FILL = 4096, FS_RING = 2048, FS_BATCH = 64 };
+enum { FS_FRAME = 4096, FS_FRAMES = 4096, FS_FILL = 2048, FS_RING = 2048, FS_BATCH = 64 };
 enum { FS_RESERVED = 40, FS_TAILROOM = 320 }; /* struct xdp_frame, struct skb_shared_info: the kernel's limits */
 
 #ifndef SO_PREFER_BUSY_POLL /* kernel 5.11 */
@@ -271,6 +271,12 @@ static uint32_t fs_receive(struct fs_queue *queue)
 		uint64_t address = descriptor->addr;
 		uint64_t frame = (uint64_t)(uintptr_t)queue->memory + (address & ~(uint64_t)(FS_FRAME - 1));
 
+		if (i + 1 < count) { /* a header may stand in front of it */
+			const uint8_t *next = queue->memory + xsk_ring_cons__rx_desc(&queue->rx, at + i + 1)->addr;
+
+			__builtin_prefetch(next - 64);
+			__builtin_prefetch(next);
+		}
 		run->data = run->meta = (uint64_t)(uintptr_t)queue->memory + address;
 		run->end = run->data + descriptor->len;
 		run->first = frame + FS_RESERVED;
