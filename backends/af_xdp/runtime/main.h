@@ -1,16 +1,26 @@
 /* Start, loop, stop. */
 
-static volatile sig_atomic_t fs_stop;
+static bool fs_stop;		       /* asked for, by a signal or a thread */
 static volatile sig_atomic_t fs_asked; /* for the counters */
 static bool fs_detached;	       /* no more packets come */
 static bool fs_lost;		       /* an interface has gone */
+
+static void fs_end(void)
+{
+	__atomic_store_n(&fs_stop, true, __ATOMIC_RELAXED);
+}
+
+static bool fs_goes_on(void)
+{
+	return !__atomic_load_n(&fs_stop, __ATOMIC_RELAXED);
+}
 
 static void fs_on_signal(int number)
 {
 	if (number == SIGUSR1)
 		fs_asked = 1;
 	else
-		fs_stop = 1;
+		fs_end();
 }
 
 static void fs_cleanup(void)
@@ -73,7 +83,7 @@ static void fs_check_socket(const struct fs_queue *queue)
 	if (error == ENETDOWN) {
 		fprintf(stderr, "af_xdp: error: the interface %s has gone\n", queue->port->interface);
 		__atomic_store_n(&fs_lost, true, __ATOMIC_RELAXED);
-		fs_stop = 1;
+		fs_end();
 	}
 }
 
@@ -114,7 +124,7 @@ static void *fs_serve(void *argument)
 {
 	struct fs_queue *queue = argument;
 
-	while (!fs_stop)
+	while (fs_goes_on())
 		fs_step(queue, fs_patience());
 	while (!__atomic_load_n(&fs_detached, __ATOMIC_ACQUIRE))
 		fs_step(queue, 5);
@@ -127,7 +137,7 @@ static void fs_serve_first(struct fs_queue *queue)
 {
 	uint64_t next = fs_now();
 
-	while (!fs_stop) {
+	while (fs_goes_on()) {
 		fs_step(queue, fs_patience());
 		if (fs_asked) {
 			fs_asked = 0;
