@@ -139,14 +139,16 @@ class Deployment:
     def _prepare_user(self, stack: ExitStack, bundle: Bundle, part: dict[str, Any], sockets: str | None) -> None:
         if self.settings.rodata:
             raise UsageError("--rodata: af_xdp.c has its data built in; use another engine")
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="fs-run-live-")))
         self._pins = stack.enter_context(PinFolder())
         try:
-            with linked_libraries(bundle, part) as libraries:
-                binary = build(bundle.artifact(part), folder / "af_xdp", *link_words(libraries))
+            with linked_libraries(bundle, part) as libraries, TemporaryDirectory(prefix="fs-run-live-") as folder:
+                binary = build(bundle.artifact(part), Path(folder) / "af_xdp", *link_words(libraries))
+                # Held by the descriptor alone, so that no file stays however this process ends.
+                held = os.open(binary, os.O_RDONLY)
         except CompilerError as error:
             raise UsageError(f"{part['artifact']} cannot be compiled: {error}") from error
-        self._command = [binary, "--pin", self._pins.path, *self.options.user]
+        stack.callback(os.close, held)
+        self._command = [f"/proc/{os.getpid()}/fd/{held}", "--pin", self._pins.path, *self.options.user]
         if self.options.generic:
             self._command.append("--skb-mode")
         for number, end in enumerate(self.ends):

@@ -178,13 +178,17 @@ def test_while_there_is_no_user_part(scanner: Path, wire: Wire) -> None:
     assert len(arrived) > passing
 
 
-def test_a_killed_run_leaves_nothing(scanner: Path, wire: Wire) -> None:
+def test_a_killed_run_leaves_nothing(
+    scanner: Path, wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with live(wire[1], command(scanner, "--live", "far", "--json")) as run:
         user = run.user_part()
         run.process.kill()
         run.process.wait()
         assert gone(user)
         assert not program_on(wire[1])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_several_interfaces_and_an_end_by_time(scanner: Path, capsys: pytest.CaptureFixture[str]) -> None:

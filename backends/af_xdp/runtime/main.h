@@ -192,6 +192,7 @@ int main(int argc, char **argv)
 
 	fs_parse_options(argc, argv);
 	fs_handle_signals();
+	prctl(PR_SET_NAME, "af_xdp"); /* whatever the file is called */
 	if (fs_options.with_parent && (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent))
 		fs_die("--with-parent: the process that started this one has ended");
 	fs_check_rights();
