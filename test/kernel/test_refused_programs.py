@@ -34,6 +34,7 @@ LOG = 1 << 16
 
 REFUSALS = {
     "loop": "The sequence of 8193 jumps is too complex",
+    "grows": "The sequence of 8193 jumps is too complex",
     "branches": "BPF program is too large",
     "instructions": "BPF program is too large",
     "library": "failed to find BTF for extern 'regex_match'",
@@ -41,6 +42,7 @@ REFUSALS = {
 }
 REASONS = {
     "loop": "loop.c:16:26: a loop without a bound that the kernel's verifier accepts",
+    "grows": "grows.c:27:46: a loop without a bound that the kernel's verifier accepts",
     "branches": "the kernel's verifier refuses it: BPF program is too large",
     "instructions": "instructions.c:22:18: a loop without a bound that the kernel's verifier accepts",
     "library": "library.c:18:14: calls 'regex_match', which the kernel does not have",
@@ -77,7 +79,7 @@ def test_the_kernel_refuses_the_original(name: str) -> None:
     assert REFUSALS[name] in refused.value.log
 
 
-@pytest.mark.parametrize(("name", "bound"), [*((name, 0) for name in REFUSALS), ("loop", 16)])
+@pytest.mark.parametrize(("name", "bound"), [*((name, 0) for name in REFUSALS), ("loop", 16), ("grows", 4)])
 def test_split_it_does_what_the_interpreter_says(
     name: str, bound: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
