@@ -41,12 +41,14 @@ FOLLOWED = Measured("followed", 4.0)
 
 
 class Chooser:
-    """Chooses cuts for one chain. `bad` are the blocks that no cut can be made at, or that the kernel did not like."""
+    """Chooses cuts for one chain. `bad` are the blocks that no cut can be made at, or that the kernel did not like;
+    `too_deep` tells that cuts were left out because too many functions would be under way at a time."""
 
     def __init__(self, chain: Chain, functions: Mapping[str, FuncOp]) -> None:
         self.chain, self.graph = chain, chain.graph
         self._deepest = FRAMES + 1 - call_depth(functions, chain.func.symbol)
         self.bad: set[Block] = set()
+        self.too_deep = False
         pieces = self.graph.pieces
         self._sizes = [sum(1 for block in piece.blocks for _ in block.ops) for piece in pieces]
         self._exits = [
@@ -77,6 +79,7 @@ class Chooser:
                     self.bad.add(block)
                 continue
             if plan.depth(self.chain.func.entry) > self._deepest:
+                self.too_deep = True
                 continue
             crossing = plan.links[block].crossing
             assert crossing is not None

@@ -15,7 +15,7 @@ from fsir.dialects.packet import CtxType
 from fsir.driver.diagnostics import fail, remark
 from fsir.kernel.errors import KernelUnavailable
 from fsir.placement.access import MapAccesses
-from fsir.placement.chain import CannotCut, Chain, ChainPlan
+from fsir.placement.chain import FRAMES, CannotCut, Chain, ChainPlan
 from fsir.placement.chain_build import CONTEXTS, ChainBuilder, NoPrototype, stack_problem
 from fsir.placement.chain_choice import FOLLOWED, LENGTH, Chooser, split_stretches
 from fsir.placement.chain_judge import Blame, lowered, refused, too_long
@@ -116,7 +116,10 @@ class _Chaining:
                     self.cuts.add(found[0])
                     return found[1]
             place = self.func if start is None else start.first_op
-            fail(place, f"'{self.func.symbol}' cannot be chained: {blame.words}, and no further cut makes it less")
+            why = (
+                f"the kernel allows {FRAMES} functions under way at a time" if self.chooser.too_deep else "none is left"
+            )
+            fail(place, f"'{self.func.symbol}' cannot be chained: {blame.words}, and no further cut helps: {why}")
         if start is None or start is self.func.entry or start not in self.cuts:
             self._no_use(blame)
         self.chooser.bad.add(start)
