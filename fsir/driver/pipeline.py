@@ -24,7 +24,7 @@ from fsir.driver.errors import UsageError
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _SPACE = re.compile(r"\s*")
 _OPTIONS = re.compile(r"""\{((?:"(?:\\.|[^"\\])*"|[^{}"])*)\}""")
-_FILE = re.compile(r'''("(?:\\.|[^"\\])*")|(?<=[=,])(\s*)([\w~+-]*[./~+][\w./~+-]*)''')
+_FILE = re.compile(r"""("(?:\\.|[^"\\])*")|(?<=[=,])(\s*)([\w~+-]*[./~+][\w./~+-]*)""")
 _NUMBER = re.compile(r"[+-]?\d*\.?\d*(e[+-]?\d+)?")
 _MLIR_OPT = re.compile(r"\[[^\]]*\]")
 

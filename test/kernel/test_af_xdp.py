@@ -248,7 +248,7 @@ def test_an_interface_that_has_a_program_is_left_alone(sorting: Path, wire: Wire
 def test_one_program_for_each_queue(sorting: Path, wire: Wire) -> None:
     with (
         Running(sorting, wire[1]),
-        pytest.raises(LiveError, match="far, queue 0: Device or resource busy .another socket is there"),
+        pytest.raises(LiveError, match=r"far, queue 0: Device or resource busy .another socket is there"),
     ):
         Running(sorting, wire[1])
 

@@ -46,7 +46,7 @@ placement.share @flows by "pinned" {parts = [@kernel, @user], consistency = "ope
 // CHECK:       count, from {{.*}}: the part that runs in user space
 // CHECK:       enum { FS_MAP_flows, FS_MAP_COUNT };
 // CHECK:       [FS_MAP_flows] = { .name = "flows", .type = 1, .key_size = 8, .value_size = 16, .max_entries = 64,
-// CHECK-SAME:    .shared = true }, /* hash, pinned */
+// CHECK-SAME:    .shared = true, .written = true }, /* hash, pinned */
 // CHECK-NOT:   .name = "hits"
 // CHECK:       { .resume = 3, .size = 12, .in_frame = false }, /* carries 1 values */
 
