@@ -14,7 +14,7 @@ Kinds of access, from what they mean for sharing:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from xdsl.dialects import arith
@@ -78,16 +78,13 @@ class MapAccesses:
         """The accesses of all blocks of a function."""
         return [access for block in func.body.blocks for access in self.of_block(block)]
 
-    def of_programs(self, without: Iterable[FuncOp] = ()) -> list[Access]:
-        """The accesses of all programs but some."""
-        left_out = set(without)
-        programs = [f for f in self._funcs.values() if f.type_name is not None and f not in left_out and not f.is_raw()]
-        return [access for func in programs for access in self.of_function(func)]
-
-    @property
-    def functions(self) -> list[FuncOp]:
-        """All functions that accesses are known of."""
-        return list(self._funcs.values())
+    def touched_as(self, kinds: Collection[Kind]) -> set[str]:
+        """The maps that some function touches in one of these ways, callbacks and subprograms included, `ANY_MAP` where
+        the address is of unknown kind; all maps where a function is no SSA and cannot be read."""
+        if any(func.is_raw() or func.is_allocated() for func in self._funcs.values()):
+            return set(self.declarations)
+        accesses = (access for func in self._funcs.values() for access in self.of_function(func))
+        return {name for name, kind, _ in accesses if kind in kinds}
 
     def is_array(self, name: str) -> bool:
         """Whether a map's keys are always there."""
@@ -98,12 +95,18 @@ class MapAccesses:
         """The operations of all functions that an operation calls, directly, by way of others, or as callbacks."""
         if isinstance(op, ebpf.CallLocalOp):
             return self._closure((op.callee.root_reference.data,))
+        return self._closure(self._callbacks(op))
+
+    def _callbacks(self, op: Operation) -> tuple[str, ...]:
+        """The functions that a helper may call back: those whose address the calling function takes, or, where it takes
+        none, any function."""
         helper = HELPERS.get(op.helper.data) if isinstance(op, ebpf.CallOp) else None
         if helper is None or not helper.calls_back:
-            return []
+            return ()
         func = op.parent_op()
         assert func is not None
-        return self._closure(tuple(sorted({*_symbols(func)} & self._funcs.keys())))
+        taken = {o.sym.root_reference.data for o in func.walk() if isinstance(o, ebpf.LdSymOp)} & self._funcs.keys()
+        return tuple(sorted(taken or self._funcs))
 
     def _closure(self, names: tuple[str, ...]) -> list[Operation]:
         if names not in self._reached:
@@ -134,6 +137,8 @@ class MapAccesses:
         """The accesses of one operation, arrays' lookups among them."""
         if isinstance(op, ebpf.CallLocalOp):
             yield from self._called(op.callee.root_reference.data)
+        for name in self._callbacks(op):
+            yield from self._called(name)
         if isinstance(op, maps.LookupOp | maps.LookupAtOp):
             yield op.map.root_reference.data, Kind.LOOKUP, op
         elif isinstance(op, maps.UpdateOp | maps.UpdateAtOp):

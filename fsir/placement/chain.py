@@ -16,7 +16,7 @@ from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.effects import EffectTable
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp
-from fsir.placement.access import ANY_MAP, CHANGES, Kind, MapAccesses
+from fsir.placement.access import MapAccesses
 from fsir.placement.crossing import Crossing, Crossings, Impossible
 from fsir.placement.cuts import PartCuts, fill_liveness, needed_args
 from fsir.placement.graph import FlowGraph
@@ -69,21 +69,9 @@ class Chain:
         self.graph = FlowGraph(func, accesses.declarations)
         self.crossings = Crossings(self.graph, accesses, effects)
         self.crossings.held = _HeldOverCall(self.graph.tree, accesses)
-        self._distrust(accesses)
         for op in func.walk():
             if isinstance(op, ebpf.CallOp) and op.helper.data == _TAIL_CALL:
                 raise Impossible("it makes tail calls, which from inside of a function need a just-in-time compiler")
-
-    def _distrust(self, accesses: MapAccesses) -> None:
-        """Count what any function of the module does to maps, also those that only helpers call, as done between a
-        lookup and its repetition; where a function cannot be read, or uses addresses of unknown kind, anything."""
-        unread = any(func.is_raw() or func.is_allocated() for func in accesses.functions)
-        found = [access for func in accesses.functions for access in accesses.of_function(func)]
-        every = set(accesses.declarations)
-        changed = {name for name, kind, _ in found if kind in CHANGES}
-        self.crossings.changed |= every if unread or ANY_MAP in changed else changed
-        moved = {name for name, kind, _ in found if kind in (Kind.UPDATE, Kind.DELETE, Kind.OPAQUE)}
-        self.crossings.moved |= every if unread else moved
 
     def plan(self, cuts: Iterable[Block]) -> ChainPlan:
         """The links for these cuts, with the least that each must be passed. Raises CannotCut."""

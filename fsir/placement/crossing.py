@@ -24,7 +24,7 @@ from fsir.dialects import ebpf, packet
 from fsir.dialects import map as maps
 from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
-from fsir.placement.access import CHANGES, Kind, MapAccesses, is_displacement
+from fsir.placement.access import ANY_MAP, CHANGES, Kind, MapAccesses, is_displacement
 from fsir.placement.facts import Facts
 from fsir.placement.graph import FlowGraph
 from fsir.placement.held import Held
@@ -94,9 +94,9 @@ class Crossings:
         self.held = Held(self.tree, accesses)
         self.facts = Facts(self.tree)
         self.stack = StackBytes(func, self.tree, accesses.declarations, self.scalars)
-        everywhere = accesses.of_programs()
-        self.changed = {name for name, kind, _ in everywhere if kind in CHANGES}
-        self.moved = {name for name, kind, _ in everywhere if kind in (Kind.UPDATE, Kind.DELETE, Kind.OPAQUE)}
+        changed = accesses.touched_as(CHANGES)
+        self.changed = set(accesses.declarations) if ANY_MAP in changed else changed
+        self.moved = accesses.touched_as((Kind.UPDATE, Kind.DELETE, Kind.OPAQUE))
         self.stale = self._outlives_packet()
         self._order = {op: i for i, op in enumerate(op for block in self.tree.rpo for op in block.ops)}
         self._plans: dict[Block, Crossing | Impossible] = {}
