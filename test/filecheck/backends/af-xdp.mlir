@@ -44,11 +44,11 @@ placement.edge 3 from @kernel to @user
 placement.share @flows by "pinned" {parts = [@kernel, @user], consistency = "operations", reason = "whole values"}
 
 // CHECK:       count, from {{.*}}: the part that runs in user space
+// CHECK:       { .resume = 3, .size = 12, .in_frame = false }, /* carries 1 values */
 // CHECK:       enum { FS_MAP_flows, FS_MAP_COUNT };
 // CHECK:       [FS_MAP_flows] = { .name = "flows", .type = 1, .key_size = 8, .value_size = 16, .max_entries = 64,
 // CHECK-SAME:    .shared = true, .written = true }, /* hash, pinned */
 // CHECK-NOT:   .name = "hits"
-// CHECK:       { .resume = 3, .size = 12, .in_frame = false }, /* carries 1 values */
 
 // CHECK:       static uint64_t fn_count(struct fs_run *run, uint64_t ctx)
 // CHECK:         uint16_t l3 = fs_carried(run, 3, 8, 2);
