@@ -54,6 +54,8 @@ PLAIN_TYPES = frozenset(
     )
 )
 MAX_ALIGN = 1 << 16
+MAX_ZEROS = (1 << 31) - 1
+"""Bytes of a section without content: the kernel makes it the value of an array, whose size is a signed int."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from fsir.object.elf import (
     ET_REL,
     IDENT,
     MAX_ALIGN,
+    MAX_ZEROS,
     PLAIN_TYPES,
     REL,
     RELA,
@@ -163,6 +164,8 @@ class Reader:
                 continue
             if header.align & (header.align - 1) or header.align > MAX_ALIGN:
                 raise self.fail(f"alignment {header.align} is impossible; the file is damaged", header.name)
+            if header.type == SHT_NOBITS and header.size > MAX_ZEROS:
+                raise self.fail(f"{header.size:#x} bytes of zeros are more than a map can hold", header.name)
             self.index[i] = self.obj.add_section(
                 Section(
                     header.name,

@@ -193,6 +193,16 @@ def test_bad_input_is_an_error_that_helps(data: bytes, message: str) -> None:
         read_elf(data, "in.o")
 
 
+@pytest.mark.parametrize("size", [1 << 31, 1 << 63, (1 << 64) - 1])
+def test_zeros_that_no_map_can_hold_are_refused(size: int) -> None:
+    data = bytearray(compile_c(TWO_PROGRAMS, "-g"))
+    first, count = int.from_bytes(data[40:48], "little"), int.from_bytes(data[60:62], "little")
+    (bss,) = (at for at in range(first, first + 64 * count, 64) if data[at + 4] == SHT_NOBITS)
+    data[bss + 32 : bss + 40] = size.to_bytes(8, "little")
+    with pytest.raises(ObjectError, match=r"in\.o:\.bss: error: 0x.* bytes of zeros are more than a map can hold"):
+        read_elf(bytes(data), "in.o")
+
+
 def test_very_old_objects_name_no_machine() -> None:
     obj = read_elf(damaged(18, b"\0\0"), "in.o")
     assert read_elf(write_elf(obj), "out.o").machine == 0
