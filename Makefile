@@ -59,7 +59,7 @@ test-corpus: setup-system setup-dev
 bench: setup-system setup-dev
 	@set -e; for script in bench/bench_*.py; do \
 		[ -e "$$script" ] || { echo "bench/ holds no bench_*.py"; exit 1; }; \
-		echo "== $$script"; $(VENV)/python "$$script"; \
+		echo "== $$script"; PYTHONPATH=test $(VENV)/python "$$script"; \
 	done
 
 examples: setup-system

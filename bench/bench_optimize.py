@@ -1,6 +1,6 @@
 """How much `raise,optimize,lower-to-xdp` saves: instructions in the object and instructions executed, as ratios.
 
-    .venv/bin/python bench/bench_optimize.py [--every N] [PART...]
+    PYTHONPATH=test .venv/bin/python bench/bench_optimize.py [--every N] [PART...]
 
 Takes the examples and what clang made of the kernel's samples with -O2 (`python -m corpus collect`), or the objects of
 the corpus with a PART in their names. Executed instructions are the interpreter's, over the packets and the states of
@@ -17,28 +17,23 @@ import re
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
+from corpus.collection import Item, code_digest, items
+from corpus.interpretation import STATES, states
+from corpus.running import PACKET_TYPES, incomparable, run_interpreted, targets
+from corpus.states import sizes
+from corpus.traffic_seeds import packets
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "test"))
-
-from corpus.collection import Item, code_digest, items  # noqa: E402
-from corpus.interpretation import STATES, states  # noqa: E402
-from corpus.running import PACKET_TYPES, incomparable, run_interpreted, targets  # noqa: E402
-from corpus.states import sizes  # noqa: E402
-from corpus.traffic_seeds import packets  # noqa: E402
-
-from fsir.dialects.ebpf import functions  # noqa: E402
-from fsir.driver.context import make_context  # noqa: E402
-from fsir.driver.diagnostics import Diagnostics, collecting  # noqa: E402
-from fsir.driver.pass_manager import run_pipeline  # noqa: E402
-from fsir.interp.engine import ExecutionError, SelectionError  # noqa: E402
-from fsir.interp.map_base import MapError  # noqa: E402
-from fsir.object.encode import instruction_count  # noqa: E402
-from fsir.object.importer import import_object  # noqa: E402
+from fsir.dialects.ebpf import functions
+from fsir.driver.context import make_context
+from fsir.driver.diagnostics import Diagnostics, collecting
+from fsir.driver.pass_manager import run_pipeline
+from fsir.interp.engine import ExecutionError, SelectionError
+from fsir.interp.map_base import MapError
+from fsir.object.encode import instruction_count
+from fsir.object.importer import import_object
 
 PIPELINE = "raise,optimize,lower-to-xdp"
 PACKETS = 60

@@ -11,7 +11,7 @@ from xdsl.dialects.builtin import IntegerType, ModuleOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
-from fsir.analysis.cfg import predecessors
+from fsir.analysis.cfg import erase_blocks, predecessors
 from fsir.analysis.components import components
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.dialects import ebpf
@@ -63,12 +63,7 @@ def merge_blocks(region: Region) -> int:
             gone |= kept.blocks.keys()
         elif len(first[key]) < _TRIED:
             first[key].append(block)
-    for block in gone:
-        for op in block.ops:
-            op.operands = []
-            op.successors = []
-    for block in gone:
-        region.erase_block(block)
+    erase_blocks(region, gone)
     return len(gone)
 
 

@@ -14,6 +14,7 @@ from xdsl.passes import ModulePass
 from fsir.analysis.block_args import simplify_block_args
 from fsir.analysis.cfg import (
     erase_block_arg,
+    erase_blocks,
     erase_unreachable,
     predecessors,
     set_successor_operands,
@@ -134,10 +135,7 @@ class _Edges:
         return True
 
     def erase(self, block: Block) -> None:
-        for op in block.ops:
-            op.operands = []
-            op.successors = []
-        self.region.erase_block(block)
+        erase_blocks(self.region, [block])
         self.changed = True
 
 

@@ -6,7 +6,7 @@ and analyses ask here instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from xdsl.dialects import cf
 from xdsl.ir import Block, Operation, Region, SSAValue
@@ -66,13 +66,18 @@ def erase_unreachable(region: Region) -> int:
     """Erase the blocks that control cannot reach from the entry. Gives their number."""
     tree = DominatorTree(region)
     dead = [block for block in region.blocks if not tree.is_reachable(block)]
-    for block in dead:
+    erase_blocks(region, dead)
+    return len(dead)
+
+
+def erase_blocks(region: Region, blocks: Collection[Block]) -> None:
+    """Erase blocks to which no other block leads any more; what they define is used in none but them."""
+    for block in blocks:
         for op in block.ops:
             op.operands = []
             op.successors = []
-    for block in dead:
+    for block in blocks:
         region.erase_block(block)
-    return len(dead)
 
 
 def erase_block_arg(block: Block, index: int, incoming: Sequence[tuple[Operation, int]]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import traffic
 from xdsl.dialects.builtin import ModuleOp
 
 from fsir.backends.af_xdp.inprocess import compiler
@@ -26,9 +26,6 @@ from fsir.interp.results import compare
 from fsir.object.importer import import_object
 from fsir.run.engines import Settings, Subject
 from fsir.run.session import run
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import traffic
 
 ROOT = Path(__file__).parent.parent.parent
 NIC = "p4-v1model"

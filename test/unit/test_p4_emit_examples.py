@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import traffic
 from p4_placed import DROP, PASS, REDIRECT, Nic
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Block, Region
@@ -18,9 +18,6 @@ from fsir.driver.context import make_context
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram, Outcome
 from fsir.object.importer import import_object
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import traffic
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 COUNT = 300

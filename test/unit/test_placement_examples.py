@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import sys
 from collections import Counter
 from contextlib import redirect_stderr
 from functools import cache
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import traffic
 from xdsl.dialects.builtin import ModuleOp
 
 from fsir.analysis.verify import verify_module
@@ -28,9 +28,6 @@ from fsir.driver.errors import PassFailure
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
 from fsir.object.importer import import_object
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import traffic
 
 ROOT = Path(__file__).parent.parent.parent
 NIC = "p4-v1model"
