@@ -64,6 +64,10 @@ class PipelineCheck:
         for name in (REFUSED, DIFFERENT, KEPT, LONGER):
             result.count(name, 0)
         original = import_object(item.data, item.name)
+        wanted = [t for t in targets(original) if self.every_type or set(t.types) & set(PACKET_TYPES)]
+        if not wanted:
+            result.count("objects without packet programs")
+            return result
         module = import_object(item.data, item.name)
         start = time.process_time()
         try:
@@ -86,11 +90,10 @@ class PipelineCheck:
         before = frozen(original, item.data)
         after = frozen(module, elf) if elf is not None else None
         with world():
-            for target in targets(original):
-                if self.every_type or set(target.types) & set(PACKET_TYPES):
-                    type_ = self.loads(result, item, original, elf, target)
-                    if type_ is not None:
-                        self.behaves(result, item, _Pair(original, module, before, after, target, type_))
+            for target in wanted:
+                type_ = self.loads(result, item, original, elf, target)
+                if type_ is not None:
+                    self.behaves(result, item, _Pair(original, module, before, after, target, type_))
         return result
 
     def loads(self, result: Findings, item: Item, original: ModuleOp, elf: bytes | None, target: Target) -> str | None:
