@@ -24,8 +24,8 @@ def _check(op: Operation, base: SSAValue, offset: int, size: int, e: Emitter) ->
             return "packet", ""
         case ebpf.FramePointerType():
             return "stack", ""
-        case ValueType(map=symbol):
-            return "value", f"{e.map_index(op, symbol.root_reference.data)}, "
+        case ValueType() as type_ if type_.only is not None:
+            return "value", f"{e.map_index(op, type_.only)}, "
     return "any", ""
 
 
@@ -61,4 +61,5 @@ def _context_load(op: Operation, offset: int, width: int) -> str:
 
 def _check_writable(op: Operation, base: SSAValue, e: Emitter) -> None:
     if isinstance(base.type, ValueType):
-        e.map_writable(op, base.type.map.root_reference.data)
+        for name in base.type.names:
+            e.map_writable(op, name)

@@ -177,7 +177,8 @@ def _library_argument(
         return f"({c_integer(parameter)})({words[index]})"
     assert value is not None
     if parameter.writable and isinstance(value.type, ValueType):
-        e.map_writable(op, value.type.map.root_reference.data)
+        for name in value.type.names:
+            e.map_writable(op, name)
     size = str(parameter.size)
     if parameter.size is None:
         size = f"(uint{of.parameters[index + 1].bits}_t)({words[index + 1]})"

@@ -224,7 +224,7 @@ def _reachable(entry: ebpf.FuncOp, functions: dict[str, ebpf.FuncOp]) -> dict[st
 def _arrivals(module: ModuleOp, part: str) -> dict[int, tuple[Layout, str]]:
     arrivals: dict[int, tuple[Layout, str]] = {}
     for op in module.ops:
-        if isinstance(op, EdgeOp) and op.symbol_prop("to") == part:
+        if isinstance(op, EdgeOp) and op.symbol_prop("to") == part and op.transport.data != "none":
             resume = op.int_prop("resume")
             layout = Layout(resume, op.widths)
             arrivals[resume] = (layout, op.transport.data)
@@ -258,7 +258,7 @@ def _written(functions: Iterable[ebpf.FuncOp]) -> set[str] | None:
             if op.name in _LOOKS:
                 continue
             found.update(
-                value.type.map.root_reference.data for value in op.operands if isinstance(value.type, ValueType)
+                name for value in op.operands if isinstance(value.type, ValueType) for name in value.type.names
             )
     return found
 
@@ -268,5 +268,7 @@ def _maps_of(op: Operation) -> Iterable[str]:
     if isinstance(named, SymbolRefAttr):
         yield named.root_reference.data
     for value in (*op.operands, *op.results):
-        if isinstance(value.type, HandleType | ValueType):
+        if isinstance(value.type, HandleType):
             yield value.type.map.root_reference.data
+        elif isinstance(value.type, ValueType):
+            yield from value.type.names

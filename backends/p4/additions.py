@@ -77,6 +77,12 @@ class Additions:
         return None
 
     def _addition(self, op: Operation) -> Addition | None:
+        if (
+            isinstance(op, map.StoreOp | map.AtomicOp)
+            and isinstance(op.value.type, ValueType)
+            and not op.value.type.only
+        ):
+            return None
         if isinstance(op, map.AtomicOp) and op.op.data == "add" and op.res is None:
             return Addition(op, (), op.value, op.off.data, width_of(op.arg), op.arg)
         if isinstance(op, map.StoreOp):
@@ -130,20 +136,23 @@ class Additions:
             return
         if isinstance(op, map.LoadOp | map.StoreOp):
             size = width_of(op.res if isinstance(op, map.LoadOp) else op.stored) // 8
-            yield _map_of(op.value), (op.off.data, op.off.data + size)
+            assert isinstance(op.value.type, ValueType)
+            yield from ((name, (op.off.data, op.off.data + size)) for name in op.value.type.names)
             return
         if isinstance(op, LdSymOp) and not isinstance(op.res.type, ValueType | HandleType):
             yield op.symbol_prop("sym"), WHOLE  # code that is not raised: it may do anything
         if isinstance(op, map.UpdateOp | map.UpdateAtOp | map.DeleteOp | map.DeleteAtOp):
             yield op.symbol_prop("map"), WHOLE
         for operand in op.operands:
-            if isinstance(operand.type, ValueType | HandleType) and not isinstance(op, packet.OffsetOp):
+            if isinstance(operand.type, HandleType):
                 yield operand.type.map.root_reference.data, WHOLE
+            elif isinstance(operand.type, ValueType) and not isinstance(op, packet.OffsetOp):
+                yield from ((name, WHOLE) for name in operand.type.names)
         for result in op.results:
             if isinstance(op, packet.OffsetOp) and isinstance(result.type, ValueType):
-                yield result.type.map.root_reference.data, WHOLE
+                yield from ((name, WHOLE) for name in result.type.names)
 
 
 def _map_of(pointer: SSAValue) -> str:
-    assert isinstance(pointer.type, ValueType)
-    return pointer.type.map.root_reference.data
+    assert isinstance(pointer.type, ValueType) and pointer.type.only is not None
+    return pointer.type.only

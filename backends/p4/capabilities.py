@@ -96,6 +96,9 @@ def why_not(op: Operation, context: P4Context) -> str | None:
     rule = _RULES.get(form_of(op))
     if rule is None:
         return f"{op.name} has no counterpart in P4"
+    several = [v.type.names for v in op.operands if isinstance(v.type, ValueType) and v.type.only is None]
+    if several:
+        return f"it handles the address of a value of one of several maps ({', '.join(several[0])})"
     name = _named_map(op)
     if name is not None and name not in context.maps:
         return f"map {name} is not declared"
@@ -124,9 +127,9 @@ def map_uses(ops: Iterable[Operation], context: P4Context) -> dict[str, set[MapU
 
 
 def map_name(pointer: SSAValue) -> str:
-    """The map that an address of type `!map.value` points into."""
-    assert isinstance(pointer.type, ValueType)
-    return pointer.type.map.root_reference.data
+    """The one map that an address of type `!map.value` points into."""
+    assert isinstance(pointer.type, ValueType) and pointer.type.only is not None
+    return pointer.type.only
 
 
 Rule = Callable[[Operation, P4Context], str | None]

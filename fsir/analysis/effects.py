@@ -124,7 +124,7 @@ class EffectTable:
         if isinstance(type_, FramePointerType):
             return FRAME
         if isinstance(type_, ValueType):
-            return self.values(type_.map.root_reference.data)
+            return _union(self.values(name) for name in type_.names)
         return CTX if isinstance(type_, CtxType) else MEMORY
 
     def quiet_lookup(self, name: str) -> bool:

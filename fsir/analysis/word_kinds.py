@@ -118,7 +118,7 @@ def join(a: Attribute | None, b: Attribute | None) -> Attribute | None:
     for null, other in ((a, b), (b, a)):
         if null is _NULL and (other == i64 or isinstance(other, _NULLABLE)):
             return other
-    return UNKNOWN
+    return a.joined(b) if isinstance(a, ValueType) and isinstance(b, ValueType) else UNKNOWN
 
 
 class _Flow:
@@ -216,8 +216,7 @@ class _Flow:
         declaration = self.shared.map_of(name)
         if declaration is None:
             return UNKNOWN
-        reference = SymbolRefAttr(name)
-        return ValueType(reference) if declaration.internal is not None else HandleType(reference)
+        return ValueType(name) if declaration.internal is not None else HandleType(SymbolRefAttr(name))
 
     def sum(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.AluRROp)
@@ -285,7 +284,7 @@ class _Flow:
         declaration = self.shared.map_of(kind.map.root_reference.data)
         if declaration is None or declaration.inner is not None or declaration.type.data in _POINTER_MAPS:
             return UNKNOWN
-        return ValueType(kind.map)
+        return ValueType(kind.map.root_reference.data)
 
     def call_local(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.CallLocalOp)

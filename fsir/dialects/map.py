@@ -38,6 +38,8 @@ from xdsl.irdl import (
     traits_def,
     var_operand_def,
 )
+from xdsl.parser import AttrParser
+from xdsl.printer import Printer
 from xdsl.traits import Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
@@ -56,10 +58,40 @@ class HandleType(WordType):
 
 @irdl_attr_definition
 class ValueType(WordType):
-    """The address of a value of a map (of a global-data section too), or null before `map.hit`."""
+    """The address of a value of a map (of a global-data section too), or null before `map.hit`. Where paths with values
+    of several maps meet it is one of theirs: `!map.value<@a, @b>`, the names in order."""
 
     name = "map.value"
-    map: SymbolRefAttr = param_def(base(SymbolRefAttr))
+    maps: ArrayAttr[SymbolRefAttr] = param_def(ArrayAttr.constr(base(SymbolRefAttr)))
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(ArrayAttr(SymbolRefAttr(name) for name in sorted(set(names))))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The maps of which it may be a value."""
+        return tuple(reference.root_reference.data for reference in self.maps)
+
+    @property
+    def only(self) -> str | None:
+        """The map of which it is a value, where there is no other."""
+        return self.names[0] if len(self.maps) == 1 else None
+
+    def joined(self, other: ValueType) -> ValueType:
+        """The type of what is of either type."""
+        return ValueType(*self.names, *other.names)
+
+    def verify(self) -> None:
+        if not self.maps or list(self.names) != sorted(set(self.names)):
+            raise VerifyException("the maps of a value are one or more, each once, in the order of their names")
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        return [ArrayAttr(parser.parse_comma_separated_list(parser.Delimiter.ANGLE, parser.parse_attribute))]
+
+    def print_parameters(self, printer: Printer) -> None:
+        with printer.in_angle_brackets():
+            printer.print_list(self.maps, printer.print_attribute)
 
 
 @irdl_op_definition
@@ -133,7 +165,7 @@ def _check_found(op: EbpfOp) -> None:
     """Raise VerifyException unless a lookup gives the address of a value of its map, or a word of unknown kind."""
     given = op.results[0].type
     name = op.symbol_prop("map")
-    if not isinstance(given, RegType) and given != ValueType(SymbolRefAttr(name)):
+    if not isinstance(given, RegType) and given != ValueType(name):
         raise VerifyException(f"a lookup in @{name} gives !map.value<@{name}> or !ebpf.reg, not {given}")
 
 

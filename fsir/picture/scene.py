@@ -206,8 +206,10 @@ def _maps_of(op: Operation) -> set[str]:
     if declared is not None and isinstance(op, map.LookupOp | map.UpdateOp | map.DeleteOp | map.RedirectOp | _AT):
         names.add(op.map.root_reference.data)
     for value in op.operands:
-        if isinstance(value.type, map.ValueType | map.HandleType):
+        if isinstance(value.type, map.HandleType):
             names.add(value.type.map.root_reference.data)
+        elif isinstance(value.type, map.ValueType):
+            names.update(value.type.names)
     return names
 
 
@@ -282,7 +284,7 @@ def _condition(op: Operation) -> str:
         return f"{asked.size.data} bytes there?"
     if isinstance(asked, map.HitOp):
         assert isinstance(asked.value.type, map.ValueType)
-        return f"found in {asked.value.type.map.root_reference.data}?"
+        return f"found in {' or '.join(asked.value.type.names)}?"
     if isinstance(asked, arith.CmpiOp):
         return f"{_name(asked.lhs)} {_SIGNS[asked.predicate.value.data]} {_name(asked.rhs)}?"
     return "?"

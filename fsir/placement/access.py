@@ -151,7 +151,7 @@ class MapAccesses:
         for index, operand in enumerate(op.operands):
             if isinstance(operand.type, ValueType):
                 for kind in self._through_call(op, index) or _through_value(op, index, helper):
-                    yield operand.type.map.root_reference.data, kind, op
+                    yield from ((name, kind, op) for name in operand.type.names)
             elif isinstance(operand.type, HandleType):
                 for kind in _through_handle(op, helper):
                     yield operand.type.map.root_reference.data, kind, op
@@ -234,7 +234,13 @@ def _through_handle(op: Operation, helper: Helper | None) -> Iterable[Kind]:
 
 
 def is_displacement(op: Operation) -> bool:
-    """Whether the operation adds to an address, the result being an address of the same thing."""
+    """Whether the operation adds to an address of a map value, the result being an address of the same thing, or only
+    forgets of which of some maps it is one."""
+    if isinstance(op, ebpf.CastOp):
+        source, result = op.operands[0].type, op.results[0].type
+        return (
+            isinstance(source, ValueType) and isinstance(result, ValueType) and set(source.names) <= set(result.names)
+        )
     return (
         isinstance(op, ebpf.AluRIOp | ebpf.AluRROp)
         and op.row.op in ("add", "sub")

@@ -297,9 +297,9 @@ class _Planner:
             self.value(stored)
             self.crossing.steps.append(Step(value, repeat=op, key=stored, bits=8 * size))
             return
-        if not isinstance(source, ValueType) or size not in (1, 2, 4, 8):
+        if not isinstance(source, ValueType) or source.only is None or size not in (1, 2, 4, 8):
             raise Impossible(f"an element of map '{name}' is held, whose key is in memory that does not travel")
-        holder = source.map.root_reference.data
+        holder = source.only
         if holder in self.shared.changed:
             raise Impossible(f"an element of map '{name}' is held, whose key lies in map '{holder}', which is changed")
         number = self._field(Field("key", 8 * size, f"{name}_key", op.key))
@@ -346,7 +346,8 @@ def _named(value: SSAValue) -> str:
 
 
 def _kind(value: SSAValue) -> str:
-    return f"of map '{value.type.map.root_reference.data}'" if isinstance(value.type, ValueType) else str(value.type)
+    names = value.type.names if isinstance(value.type, ValueType) else ()
+    return f"of map {' or '.join(map(repr, names))}" if names else str(value.type)
 
 
 __all__ = ["Crossing", "Crossings", "Field", "Impossible", "Step"]

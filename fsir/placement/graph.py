@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from xdsl.dialects import cf
-from xdsl.dialects.builtin import SymbolRefAttr
 from xdsl.ir import Block
 
 from fsir.analysis.components import components
@@ -81,7 +80,7 @@ class FlowGraph:
         if isinstance(condition, packet.GuardOp):
             return _LIKELY
         found = condition.value.type if isinstance(condition, maps.HitOp) else None
-        if isinstance(found, ValueType) and self._is_array(found.map):
+        if isinstance(found, ValueType) and all(map(self._is_array, found.names)):
             return _LIKELY
         ahead = [self._ahead[self.piece_of[target]] for target in successors(block)]
         if ahead[0] > ahead[1] * _SOON:
@@ -98,8 +97,8 @@ class FlowGraph:
             ahead[number] = own + max((ahead[n] for n in beyond), default=0)
         return ahead
 
-    def _is_array(self, name: SymbolRefAttr) -> bool:
-        declaration = self._declarations.get(name.root_reference.data)
+    def _is_array(self, name: str) -> bool:
+        declaration = self._declarations.get(name)
         return declaration is not None and declaration.type.data in _ARRAYS
 
     def _flow(

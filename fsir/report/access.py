@@ -100,9 +100,9 @@ def _map_use(op: Operation, uses: dict[str, Counter[str]]) -> None:
         name = op.symbol_prop("map")
         uses.setdefault(name, Counter())[op.name.removeprefix("map.").removesuffix("_at")] += 1
     elif isinstance(op, map.LoadOp | map.StoreOp | map.AtomicOp) and isinstance(op.value.type, ValueType):
-        name = op.value.type.map.root_reference.data
         kind = f"atomic {op.op.data}" if isinstance(op, map.AtomicOp) else op.name.removeprefix("map.")
-        uses.setdefault(name, Counter())[f"value {kind}"] += 1
+        for name in op.value.type.names:
+            uses.setdefault(name, Counter())[f"value {kind}"] += 1
 
 
 def _missed(op: Operation) -> str | None:

@@ -52,9 +52,7 @@ def _leaf(op: object) -> str | None:
     if isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr):
         return str(op.value.value.data)
     if isinstance(op, map.LoadOp):
-        return (
-            f"a value of {op.value.type.map.root_reference.data}" if isinstance(op.value.type, map.ValueType) else "?"
-        )
+        return f"a value of {' or '.join(op.value.type.names)}" if isinstance(op.value.type, map.ValueType) else "?"
     if isinstance(op, ebpf.CallOp):
         return helper_name(int(op.helper.data))
     if isinstance(op, ebpf.CallLocalOp):

@@ -85,6 +85,25 @@ ebpf.func @null section "xdp" attributes {prog_type = "xdp"} {
   ebpf.exit (%m) : reg
 }
 
+// Where values of several maps meet it is one of theirs.
+
+// CHECK-LABEL: ebpf.func @several
+ebpf.func @several section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %fp = ebpf.frame -> reg
+  %m = ebpf.ld_sym @m -> reg
+  %value = ebpf.call 1(%m, %fp) : reg, reg -> reg
+  %global = ebpf.ld_sym @".rodata" -> reg
+  // CHECK: %[[A:.*]] = ebpf.cast %value : !map.value<@m> -> !map.value<@".rodata", @m>
+  // CHECK-NEXT: %[[B:.*]] = ebpf.cast %global : !map.value<@".rodata"> -> !map.value<@".rodata", @m>
+  ebpf.jeqi %ctx, 0, ^both(%value : reg), ^both(%global : reg) : reg
+// CHECK: ^both(%x: !map.value<@".rodata", @m>):
+^both(%x : !ebpf.reg):
+  // CHECK-NEXT: ebpf.ldx64 %x[0] : !map.value<@".rodata", @m> -> i64
+  %y = ebpf.ldx64 %x[0] : reg -> reg
+  ebpf.exit (%y) : reg
+}
+
 // A loop's counter is a scalar because all that reaches it is.
 
 // CHECK-LABEL: ebpf.func @loop

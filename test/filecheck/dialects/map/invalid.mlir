@@ -231,3 +231,21 @@ map.decl @m "hash" key 4 value -8 entries 1 flags 0
 
 // expected-error@+1 {{an initial value must be a dictionary with index (#builtin.int), symbol (string)}}
 map.decl @m "prog_array" key 4 value 4 entries 1 flags 0 {initial = [{index = #builtin.int<0>}]}
+
+// -----
+
+// A value of several maps names each once, in order; of no map there is none.
+
+ebpf.func @f section "xdp" {
+// expected-error@+1 {{the maps of a value are one or more, each once, in the order of their names}}
+^entry(%v : !map.value<@b, @a>):
+  ebpf.end
+}
+
+// -----
+
+ebpf.func @f section "xdp" {
+// expected-error@+1 {{the maps of a value are one or more, each once, in the order of their names}}
+^entry(%v : !map.value<@a, @a>):
+  ebpf.end
+}
