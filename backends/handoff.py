@@ -31,6 +31,10 @@ MAX_SIZE = 252
 TRAILER = struct.Struct("<HH")
 """Length of the header before it, and the magic number; directly in front of the frame."""
 
+FARTHEST = 15
+"""Bits of a carried distance from the packet's start such that guards behind it mean something to the kernel: with the
+size that they ask for it must stay below 65536 (`find_good_pkt_pointers`, kernel/bpf/verifier.c)."""
+
 FINISHED_PASS = 0xFFFF
 FINISHED_ABORTED = 0xFFFE
 FINISHED_REDIRECT = 0xFFFD

@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr, SymbolRefAt
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from fsir.backends.handoff import (
+    FARTHEST,
     FINISHED_ABORTED,
     FINISHED_PASS,
     FINISHED_REDIRECT,
@@ -21,7 +22,7 @@ from fsir.backends.handoff import (
 )
 from fsir.dialects import map as maps
 from fsir.dialects import packet
-from fsir.dialects.ebpf import FuncOp, insn, int_attr
+from fsir.dialects.ebpf import CallOp, FuncOp, insn, int_attr
 from fsir.dialects.packet import EndType, MetaType, PtrType
 from fsir.dialects.placement import AcceptOp, CarriedOp, EdgeOp, HandoffOp, PartOp, ResumeOp
 from fsir.driver.diagnostics import fail
@@ -32,14 +33,21 @@ QUEUES = 64
 RX_QUEUE = 16  # offsetof(struct xdp_md, rx_queue_index)
 NOT_STARTED = 0xFFFFFFFF
 REDIRECT = 23  # bpf_redirect
+_OFFSET = StringAttr("offset")
+_UNCOVER = (44, 54)  # bpf_xdp_adjust_head, bpf_xdp_adjust_meta
 VERDICTS = {"aborted": 0, "drop": 1, "pass": 2}
 
 
 @dataclass(frozen=True)
 class _Edge:
+    """`distances` are the fields that say how far into the packet an address is, and have room for more than the
+    kernel's verifier follows; `wipe` says whether the header's bytes may come to light again."""
+
     layout: Layout
     transport: str
     failure: int
+    distances: frozenset[int]
+    wipe: bool
 
 
 class _Writer:
@@ -87,7 +95,8 @@ class _Writer:
 
 def lower_part(module: ModuleOp, part: PartOp) -> None:
     """Replace the `placement` operations of a part's functions."""
-    edges = {op.int_prop("resume"): _edge(op) for op in module.body.block.ops if isinstance(op, EdgeOp)}
+    wipe = any(map(_uncovers, module.walk()))
+    edges = {op.int_prop("resume"): _edge(op, wipe) for op in module.body.block.ops if isinstance(op, EdgeOp)}
     for func in [op for op in part.body.block.ops if isinstance(op, FuncOp)]:
         for op in [op for block in func.body.blocks for op in block.ops]:
             if isinstance(op, HandoffOp):
@@ -99,9 +108,17 @@ def lower_part(module: ModuleOp, part: PartOp) -> None:
                 _lower_accept(op, _known(op, edges))
 
 
-def _edge(op: EdgeOp) -> _Edge:
+def _edge(op: EdgeOp, wipe: bool) -> _Edge:
     failure = op.on_failure.data if op.on_failure is not None else "aborted"
-    return _Edge(Layout(op.int_prop("resume"), op.widths), op.transport.data, VERDICTS[failure])
+    kinds = [field.data.get("kind") for field in op.fields]
+    distances = frozenset(i for i, kind in enumerate(kinds) if kind == _OFFSET and op.widths[i] > FARTHEST)
+    return _Edge(Layout(op.int_prop("resume"), op.widths), op.transport.data, VERDICTS[failure], distances, wipe)
+
+
+def _uncovers(op: Operation) -> bool:
+    """Whether an operation can make bytes in front of the packet, where a header has been, part of it."""
+    helper = op.helper.data if isinstance(op, CallOp) else None
+    return isinstance(op, packet.AdjustHeadOp | packet.AdjustMetaOp) or helper in _UNCOVER
 
 
 def _known(op: HandoffOp | AcceptOp, edges: dict[int, _Edge]) -> _Edge:
@@ -132,10 +149,15 @@ def _declare_sockets(module: ModuleOp) -> None:
 
 
 def _lower_handoff(op: HandoffOp, edge: _Edge) -> None:
-    if edge.transport != "metadata":
-        fail(op, f"a handoff from XDP by {edge.transport}; there is metadata")
     block = op.parent
     assert block is not None
+    if edge.transport == "none":
+        block.detach_op(op)
+        _redirect(_Writer(block, op), op.ctx, edge)
+        op.erase()
+        return
+    if edge.transport != "metadata":
+        fail(op, f"a handoff from XDP by {edge.transport}; there are metadata and none")
     ctx, values, layout = op.ctx, list(op.values), edge.layout
     size = layout.metadata_size
     block.detach_op(op)
@@ -154,12 +176,17 @@ def _lower_handoff(op: HandoffOp, edge: _Edge) -> None:
     write = own.go_on(own.block)
     own.branch(own.take(packet.GuardOp, [meta, data], i1, size=size + 1), failed.block, write.block)
     _write_header(write, meta, layout, values)
-    queue = write.take(packet.CtxLoadOp, [ctx], i32, off=RX_QUEUE)
-    key, flags = write.add(extend(queue)), write.number(edge.failure)
-    properties: dict[str, Attribute] = {"map": SymbolRefAttr(SOCKETS)}
-    verdict = write.add(maps.RedirectOp.create(operands=[key, flags], result_types=[i64], properties=properties))
-    write.end(packet.VerdictOp.create(operands=[verdict]))
+    _redirect(write, ctx, edge)
     op.erase()
+
+
+def _redirect(writer: _Writer, ctx: SSAValue, edge: _Edge) -> None:
+    """End with the packet in the socket of its queue, or with the verdict for want of one."""
+    queue = writer.take(packet.CtxLoadOp, [ctx], i32, off=RX_QUEUE)
+    key, flags = writer.add(extend(queue)), writer.number(edge.failure)
+    properties: dict[str, Attribute] = {"map": SymbolRefAttr(SOCKETS)}
+    verdict = writer.add(maps.RedirectOp.create(operands=[key, flags], result_types=[i64], properties=properties))
+    writer.end(packet.VerdictOp.create(operands=[verdict]))
 
 
 def _write_header(writer: _Writer, meta: SSAValue, layout: Layout, values: Sequence[SSAValue]) -> None:
@@ -250,7 +277,8 @@ _FINISHES = {
 
 
 def _lower_accept(op: AcceptOp, edge: _Edge) -> None:
-    """Read the carried values, then take the header off."""
+    """Read the carried values, then take the header off. A packet in which an address is farther than the verifier
+    follows is ABORTED: what was proven of it before could not be proven again."""
     if edge.transport == "metadata":
         fail(op, "a handoff into XDP by metadata; there are cpu-port and head")
     block, rest = _split_after(op)
@@ -267,10 +295,20 @@ def _lower_accept(op: AcceptOp, edge: _Edge) -> None:
     guard = writer.take(packet.GuardOp, [data, end], i1, size=edge.layout.size)
     writer.branch(guard, take.block, failed.block)
     for each in carried:
-        value = take.take(packet.LoadOp, [data], each.res.type, off=edge.layout.offsets[each.int_prop("index")])
+        index = each.int_prop("index")
+        value = take.take(packet.LoadOp, [data], each.res.type, off=edge.layout.offsets[index])
         value.name_hint = each.res.name_hint
+        if index in edge.distances:
+            assert isinstance(each.res.type, IntegerType)
+            near = take.add(compare("ult", value, take.number(1 << FARTHEST, each.res.type)))
+            following = take.go_on(take.block)
+            take.branch(near, following.block, failed.block)
+            take = following
         each.res.replace_all_uses_with(value)
         each.erase()
+    if edge.wipe:
+        for at in range(0, edge.layout.size, 4):
+            take.store(data, at, take.number(0, i32))
     moved = take.take(packet.AdjustHeadOp, [op.ctx, take.number(edge.layout.size)], i64)
     take.branch(take.add(compare("eq", moved, take.number(0))), rest, failed.block)
     op.erase()

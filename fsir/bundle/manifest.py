@@ -80,7 +80,7 @@ def _part(op: PartOp, artifacts: dict[str, list[str]], extra: dict[str, dict[str
 def _handoff(op: EdgeOp) -> dict[str, Any]:
     fields = [_plain(entry) for entry in op.fields]
     layout = Layout(op.int_prop("resume"), tuple(entry["width"] for entry in fields))
-    size = layout.metadata_size if op.transport.data == "metadata" else layout.size
+    size = {"metadata": layout.metadata_size, "none": 0}.get(op.transport.data, layout.size)
     for entry, offset in zip(fields, layout.offsets, strict=True):
         entry["offset"] = offset
     return {

@@ -85,7 +85,7 @@ class PartOp(EbpfOp):
 class EdgeOp(EbpfOp):
     """One kind of handoff: resume point `resume` of part `to`, reached from part `origin`. `fields` lists what it
     carries as `{name, width (bits), kind}`; `order` is the promise kept (`sequential`, `per-flow`, `commuting`);
-    `transport` is where the header travels (`metadata`, `head`, `cpu-port`)."""
+    `transport` is where the header travels (`metadata`, `head`, `cpu-port`), or `none`: it begins there."""
 
     name = "placement.edge"
     FORMAT: ClassVar[tuple[str, ...]] = ("#resume", " from ", "@origin", " to ", "@to")

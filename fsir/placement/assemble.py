@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, SymbolRefAttr
@@ -47,6 +47,8 @@ class Assembler:
         self.contents = [_PartContent() for _ in self.targets]
         self.edges: list[_Edge] = []
         self._next = 1
+        self._bare = all(_leaves_at_once(placed) for placed in decision.placed) and _can_go_bare(self.targets)
+        """Every packet leaves the first target as it came: the next one need not be told where to go on."""
 
     def run(self, cuts: list[list[PartCuts]]) -> None:
         """Build the parts; `cuts` by program and target."""
@@ -77,12 +79,13 @@ class Assembler:
             enters = list(points[t - 1].values()) if t else []
             if t and not enters and not self._finishes(t):
                 continue
+            starts = t == 0 or (t == 1 and self._bare)
             split = Split(
                 self.targets[t].part,
-                starts=t == 0,
-                resumes=t > 0,
+                starts=starts,
+                resumes=not starts,
                 leaves={block: (self.targets[t + 1].part, point) for block, point in points[t].items()},
-                enters=enters,
+                enters=[] if starts else enters,
             )
             content = self.contents[t]
             content.functions.append(build(func, split, part.live_in))
@@ -186,6 +189,7 @@ class Assembler:
 
     def _edge(self, edge: _Edge) -> EdgeOp:
         origin, to = self.targets[edge.origin], self.targets[edge.origin + 1]
+        transport = "none" if edge.origin == 0 and self._bare else origin.transport
         fields = [
             DictionaryAttr({"name": StringAttr(f.name), "width": int_attr(f.width), "kind": StringAttr(f.kind)})
             for f in edge.point.crossing.fields
@@ -197,7 +201,7 @@ class Assembler:
                 "to": SymbolRefAttr(to.part),
                 "fields": ArrayAttr(fields),
                 "order": StringAttr(SEQUENTIAL),
-                "transport": StringAttr(origin.transport),
+                "transport": StringAttr(transport),
                 "on_failure": StringAttr(self.on_failure),
                 "reasons": ArrayAttr([StringAttr(f"the cut is in front of {edge.where}")]),
             }
@@ -221,6 +225,16 @@ class Assembler:
             },
             regions=[Region(block)],
         )
+
+
+def _leaves_at_once(placed: Placed) -> bool:
+    """Whether every packet of a program is handed over where the program begins."""
+    return 0 in placed.plan.hands[0] if placed.plan.hands else False
+
+
+def _can_go_bare(targets: Sequence[Target]) -> bool:
+    """Whether the first target can hand packets to the second without a header."""
+    return len(targets) == 2 and targets[0].kind == "xdp" and targets[1].kind == "af-xdp"
 
 
 def _reached(roots: Iterable[FuncOp], functions: dict[str, FuncOp]) -> list[str]:

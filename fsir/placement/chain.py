@@ -14,6 +14,7 @@ from xdsl.ir import Block
 
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.effects import EffectTable
+from fsir.backends.handoff import FARTHEST
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp
 from fsir.placement.access import MapAccesses
@@ -25,9 +26,6 @@ from fsir.placement.held import LOCK, REFERENCE, SECTION, Held
 ARGUMENTS = 4
 """What a function takes besides the context."""
 WORD = 64
-_FARTHEST = 15
-"""Bits of a distance from the packet's start such that guards behind it mean something to the kernel: with the size
-that they ask for it must stay below 65536 (`find_good_pkt_pointers`, kernel/bpf/verifier.c)."""
 _TAIL_CALL = 12
 FRAMES = 8
 """Functions that may be under way at a time, the program included."""
@@ -114,7 +112,7 @@ class Chain:
 
     def _checked(self, crossing: Crossing) -> Crossing:
         for number, each in enumerate(crossing.fields):
-            if each.kind == "offset" and (bits := self.bits(crossing, number)) > _FARTHEST:
+            if each.kind == "offset" and (bits := self.bits(crossing, number)) > FARTHEST:
                 raise Impossible(f"an address of the packet ({each.name}) may be {(1 << bits) - 1} bytes into it")
         if sum(crossing.widths) > ARGUMENTS * WORD:
             size = sum(crossing.widths) // 8

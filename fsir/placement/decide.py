@@ -25,7 +25,7 @@ from fsir.placement.crossing import Crossing, Crossings, Impossible
 from fsir.placement.feasible import Reason, Rules
 from fsir.placement.graph import FlowGraph
 from fsir.placement.sharing import conflict
-from fsir.placement.stopping import INF, Graph, Node, Plan, Stages, solve, spread
+from fsir.placement.stopping import INF, Graph, Node, Plan, Stages, priced, solve, spread
 from fsir.placement.targets import Target, load, stages_of
 
 if TYPE_CHECKING:
@@ -237,10 +237,13 @@ class Chooser:
     def _solve(self, programs: Sequence[Program], forbidden: Forbidden) -> tuple[list[Plan], float]:
         plans: list[Plan] = []
         for program in programs:
-            graph = self._graph(program, forbidden)
+            graph = self._graph(program, forbidden, _UNWANTED if program.must_cut else 0.0)
             plan = spread(graph, self.stages) if self.objective == "throughput" else solve(graph)
             if not plan.feasible:
                 raise NoPlacement(program.func, self._explain(program))
+            if program.must_cut:
+                stages = self.stages if self.objective == "throughput" else None
+                plan = priced(self._graph(program, forbidden), plan, stages)
             plans.append(plan)
         return plans, sum(plan.cost for plan in plans)
 
@@ -248,25 +251,28 @@ class Chooser:
         """What has to be decided for one program, whatever the maps."""
         return self._graph(program, frozenset())
 
-    def _graph(self, program: Program, forbidden: Forbidden) -> Graph:
+    def _graph(self, program: Program, forbidden: Forbidden, unwanted: float = 0.0) -> Graph:
+        """`unwanted` is added to the price of cuts that were not asked for."""
         nodes = []
         for number in range(len(program.graph.pieces)):
             run = list(program.run[number])
             for t, target in enumerate(self.targets):
                 if forbidden and any((n, target, k) in forbidden for n, k in self.touches(program, number)):
                     run[t] = INF
-            hand = [self._hand(program, number, t) for t in range(len(self.targets) - 1)]
+            wanted = program.must_cut.intersection(program.graph.pieces[number].entries)
+            extra = 0.0 if wanted else unwanted
+            hand = [self._hand(program, number, t, extra) for t in range(len(self.targets) - 1)]
             if number == 0:
                 arrival = self.targets[0].costs["arrival"]
                 run[0] += arrival
                 hand = [(hand[0][0] + arrival, hand[0][1]), *hand[1:]] if hand else hand
-            if program.must_cut.intersection(program.graph.pieces[number].entries):
+            if wanted:
                 run[0] = INF
             nodes.append(Node(run, hand, program.graph.exits(number)))
         return Graph(nodes, len(self.targets))
 
-    def _hand(self, program: Program, number: int, t: int) -> tuple[float, float]:
-        """What it costs to hand over in front of a piece, INF where that is impossible."""
+    def _hand(self, program: Program, number: int, t: int, extra: float) -> tuple[float, float]:
+        """What it costs to hand over in front of a piece, and `extra`; INF where that is impossible."""
         if (number, t) in program.uncuttable:
             return INF, INF
         try:
@@ -274,8 +280,6 @@ class Chooser:
         except Impossible:
             return INF, INF
         sender, receiver = self.targets[t], self.targets[t + 1]
-        wanted = not program.must_cut or program.must_cut.intersection(program.graph.pieces[number].entries)
-        extra = 0.0 if wanted else _UNWANTED
         per_field = sender.costs["memory"], receiver.costs["memory"]
         send = sender.send + fields * per_field[0] + extra
         receive = (receiver.receive if receiver.kind == "af-xdp" else sender.receive) + fields * per_field[1]

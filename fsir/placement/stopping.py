@@ -157,6 +157,19 @@ def spread(graph: Graph, stages: Stages) -> Plan:
     return Plan(best.hands, best.visits, best.loads, best.cost, min(bound, best.cost), tuple(others))
 
 
+def priced(graph: Graph, plan: Plan, stages: Stages | None) -> Plan:
+    """A plan of a graph with other costs, at the costs of this one. Without `stages`, its cost is the sum of the loads.
+    The bound is not known again: it is that cost."""
+
+    def at(other: Plan) -> Plan:
+        visits, loads = _follow(graph, other.hands)
+        cost = sum(loads) if stages is None else stages.busiest(loads)
+        return Plan(other.hands, visits, loads, cost, cost)
+
+    found = at(plan)
+    return Plan(found.hands, found.visits, found.loads, found.cost, found.bound, tuple(at(p) for p in plan.others))
+
+
 def _planned(graph: Graph, hands: Sequence[frozenset[int]], stages: Stages) -> Plan:
     """The plan with these cuts, its cost that of the busiest stage."""
     visits, loads = _follow(graph, hands)

@@ -76,7 +76,8 @@ def counts_of(state: State, deployment: Deployment) -> dict[str, int]:
         if handoff["to"] == name:
             where = next(iter(handoff["reasons"]), "")
             label = f"{handoff['from']} → {name}, resume point {handoff['resume']}" + (f" ({where})" if where else "")
-            found[label] = counted.get(f"resume_{handoff['resume']}", 0)
+            bare = handoff["transport"] == "none"
+            found[label] = received if bare else counted.get(f"resume_{handoff['resume']}", 0)
     for counter, words in (VERDICTS | FAILURES).items():
         if counter in VERDICTS or counted.get(counter):
             found[f"{name}: {words}"] = counted.get(counter, 0)
