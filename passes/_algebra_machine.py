@@ -140,7 +140,11 @@ def _nearer_base(field: str, operand: int) -> Rule:
     def rule(op: Operation, new: New) -> Outcome:
         assert isinstance(op, ebpf.EbpfOp)
         base = op.operands[operand].owner
-        if not isinstance(base, packet.OffsetOp) or base.ptr.type != op.operands[operand].type:
+        if (
+            "core" in op.properties
+            or not isinstance(base, packet.OffsetOp)
+            or base.ptr.type != op.operands[operand].type
+        ):
             return None
         total = op.int_prop(field) + base.off.data
         if total not in _OFFSETS:

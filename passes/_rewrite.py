@@ -39,6 +39,11 @@ def replace(op: Operation, new: Sequence[Operation], result: SSAValue | None = N
     block.erase_op(op)
 
 
+def relocation_of(op: Operation) -> dict[str, Attribute]:
+    """The CO-RE relocation that an operation has, as a property."""
+    return {"core": op.properties["core"]} if "core" in op.properties else {}
+
+
 def constant(value: int, type_: IntegerType = i64) -> arith.ConstantOp:
     """An `arith.constant` of this width; any integer is taken modulo the width."""
     width = type_.width.data

@@ -12,6 +12,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.analysis.cfg import edges
+from fsir.analysis.context_fields import CONTEXT_FIELDS
 from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.header_lengths import added_to_length, number_of
 from fsir.analysis.packet_bytes import Bytes, packet_bytes, packet_offset
@@ -24,18 +25,6 @@ Place = tuple[SSAValue, int]
 """A base address and an offset from it; the context stands for what follows the packet's Ethernet header."""
 
 _RESIZING = (packet.AdjustHeadOp, packet.AdjustTailOp, packet.AdjustMetaOp)
-_CONTEXT = {
-    "xdp": {
-        0: "data", 4: "data_end", 8: "data_meta", 12: "ingress_ifindex", 16: "rx_queue_index", 20: "egress_ifindex",
-    },
-    "sched_cls": {
-        0: "len", 4: "pkt_type", 8: "mark", 12: "queue_mapping", 16: "protocol", 20: "vlan_present", 24: "vlan_tci",
-        28: "vlan_proto", 32: "priority", 36: "ingress_ifindex", 40: "ifindex", 44: "tc_index", 48: "cb[0]",
-        52: "cb[1]", 56: "cb[2]", 60: "cb[3]", 64: "cb[4]", 68: "hash", 72: "tc_classid", 76: "data", 80: "data_end",
-    },
-}  # fmt: skip
-_CONTEXT["sched_act"] = _CONTEXT["sched_cls"]
-"""Fields of `struct xdp_md` and `struct __sk_buff` (uapi linux/bpf.h) by offset."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class _Namer:
     def __init__(self, func: FuncOp) -> None:
         self.func = func
         self.tree = DominatorTree(func.body)
-        self.context = _CONTEXT.get(func.type_name or "", {})
+        self.context = CONTEXT_FIELDS.get(func.type_name or "", {})
         self.ends: dict[Block, dict[Place, str]] = {}
         """The headers known at the end of each block."""
         self.selects: dict[SSAValue, tuple[Place, Mapping[int, str]]] = {}

@@ -22,6 +22,7 @@ from fsir.passes._rewrite import (
     narrowed,
     operations,
     raised_functions,
+    relocation_of,
     replace,
 )
 
@@ -94,28 +95,34 @@ def base_of(address: SSAValue, off: int) -> tuple[SSAValue, int]:
 
 def _load(op: Operation) -> None:
     assert isinstance(op, ebpf.LdxOp)
-    if isinstance(op.base.type, ValueType) and op.core is None and op.row.op == "ldx" and is_integer(op.res.type, 64):
-        base, off = base_of(op.base, op.off.data)
-        load = map.LoadOp.create(
-            operands=[base], result_types=[integer(op.row.width)], properties={"off": int_attr(off)}
-        )
+    if isinstance(op.base.type, ValueType) and op.row.op == "ldx" and is_integer(op.res.type, 64):
+        if op.core is not None and op.row.signed:
+            return  # what the loader makes of it may be of another size
+        base, properties = _place(op)
+        load = map.LoadOp.create(operands=[base], result_types=[integer(op.row.width)], properties=properties)
         replace(op, [load] if op.row.width == 64 else [load, extend(load.res, signed=op.row.signed)])
 
 
 def _store(op: Operation) -> None:
     assert isinstance(op, ebpf.StxOp)
-    if isinstance(op.base.type, ValueType) and op.core is None and (found := narrowed(op.value, op.row.width)):
-        base, off = base_of(op.base, op.off.data)
+    if isinstance(op.base.type, ValueType) and (found := narrowed(op.value, op.row.width)):
+        base, properties = _place(op)
         cut, value = found
-        replace(op, [*cut, map.StoreOp.create(operands=[base, value], properties={"off": int_attr(off)})])
+        replace(op, [*cut, map.StoreOp.create(operands=[base, value], properties=properties)])
 
 
 def _store_immediate(op: Operation) -> None:
     assert isinstance(op, ebpf.StOp)
-    if isinstance(op.base.type, ValueType) and op.core is None:
-        base, off = base_of(op.base, op.off.data)
+    if isinstance(op.base.type, ValueType):
+        base, properties = _place(op)
         value = constant(op.imm.data, integer(op.row.width))
-        replace(op, [value, map.StoreOp.create(operands=[base, value.result], properties={"off": int_attr(off)})])
+        replace(op, [value, map.StoreOp.create(operands=[base, value.result], properties=properties)])
+
+
+def _place(op: ebpf.LdxOp | ebpf.StxOp | ebpf.StOp) -> tuple[SSAValue, dict[str, Attribute]]:
+    """Where an access is made: from the nearest base, unless the loader writes the offset."""
+    base, off = base_of(op.base, op.off.data) if op.core is None else (op.base, op.off.data)
+    return base, {"off": int_attr(off)} | relocation_of(op)
 
 
 def _atomic(op: Operation) -> None:

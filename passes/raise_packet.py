@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import ModuleOp, i1, i64
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
+from fsir.analysis.context_fields import RelocatedFields
 from fsir.dialects import ebpf, packet
 from fsir.dialects.ebpf import FuncOp, form_of, int_attr
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
@@ -22,6 +23,7 @@ from fsir.passes._rewrite import (
     narrowed,
     operations,
     raised_functions,
+    relocation_of,
     replace,
 )
 
@@ -43,30 +45,41 @@ class RaisePacketPass(ModulePass):
     name = "raise-packet"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
+        fields = RelocatedFields(op)
         for func in raised_functions(op):
             for inner in operations(func):
                 rule = _RULES.get(form_of(inner))
-                if rule is not None:
+                if rule is not None and _is_plain(inner, fields):
                     rule(func, inner)
+
+
+def _is_plain(op: Operation, fields: RelocatedFields) -> bool:
+    """Whether an operation does what it says: no loader changes it, or only the offset of an access, which in the
+    context stays as it is. (What is read may then be of another size, too: it is not sign-extended.)"""
+    core = op.properties.get("core")
+    if core is None:
+        return True
+    if not isinstance(op, ebpf.LdxOp | ebpf.StxOp | ebpf.StOp) or (isinstance(op, ebpf.LdxOp) and op.row.signed):
+        return False
+    return not isinstance(op.base.type, CtxType) or fields.offset(core) == op.off.data
 
 
 def _load(func: FuncOp, op: Operation) -> None:
     assert isinstance(op, ebpf.LdxOp)
-    if op.core is not None or op.row.op != "ldx":
+    if op.row.op != "ldx":
         return
     if isinstance(op.base.type, CtxType):
         _context_load(func, op)
     elif isinstance(op.base.type, _ADDRESSES):
-        base, off = base_of(op.base, op.off.data)
-        _replace_load(op, packet.LoadOp, base, off)
+        _replace_load(op, packet.LoadOp)
 
 
 def _context_load(func: FuncOp, op: ebpf.LdxOp) -> None:
     address = _ADDRESS_OPS.get(type(op.res.type))
     if address is not None:
-        replace(op, [address.create(operands=[op.base], result_types=[op.res.type])])
+        replace(op, [address.create(operands=[op.base], result_types=[op.res.type], properties=relocation_of(op))])
     elif is_integer(op.res.type):
-        _replace_load(op, packet.CtxLoadOp, op.base, op.off.data)
+        _replace_load(op, packet.CtxLoadOp)
 
 
 _ADDRESS_OPS: dict[type, type[Operation]] = {
@@ -76,9 +89,11 @@ _ADDRESS_OPS: dict[type, type[Operation]] = {
 }
 
 
-def _replace_load(op: ebpf.LdxOp, cls: type[Operation], base: SSAValue, off: int) -> None:
+def _replace_load(op: ebpf.LdxOp, cls: type[Operation]) -> None:
     narrow = integer(op.row.width)
-    load = cls.create(operands=[base], result_types=[narrow], properties={"off": int_attr(off)})
+    base, off = _place(op.base, op)
+    properties = {"off": int_attr(off)} | relocation_of(op)
+    load = cls.create(operands=[base], result_types=[narrow], properties=properties)
     if op.row.width == 64:
         replace(op, [load])
     else:
@@ -87,33 +102,34 @@ def _replace_load(op: ebpf.LdxOp, cls: type[Operation], base: SSAValue, off: int
 
 def _store(func: FuncOp, op: Operation) -> None:
     assert isinstance(op, ebpf.StxOp)
-    if op.core is None and isinstance(op.base.type, (*_ADDRESSES, CtxType)):
+    if isinstance(op.base.type, (*_ADDRESSES, CtxType)):
         found = narrowed(op.value, op.row.width)
         if found is not None:
-            _replace_store(op, op.base, op.off.data, *found)
+            _replace_store(op, *found)
 
 
 def _store_immediate(func: FuncOp, op: Operation) -> None:
     assert isinstance(op, ebpf.StOp)
-    if op.core is None and isinstance(op.base.type, (*_ADDRESSES, CtxType)):
+    if isinstance(op.base.type, (*_ADDRESSES, CtxType)):
         value = constant(op.imm.data, integer(op.row.width))
-        _replace_store(op, op.base, op.off.data, [value], value.result)
+        _replace_store(op, [value], value.result)
 
 
-def _replace_store(op: Operation, base: SSAValue, off: int, before: list[Operation], value: SSAValue) -> None:
-    if isinstance(base.type, CtxType):
-        cls: type[Operation] = packet.CtxStoreOp
-    else:
-        cls = packet.StoreOp
-        base, off = base_of(base, off)
-    replace(op, [*before, cls.create(operands=[base, value], properties={"off": int_attr(off)})])
+def _replace_store(op: ebpf.StxOp | ebpf.StOp, before: list[Operation], value: SSAValue) -> None:
+    cls: type[Operation] = packet.CtxStoreOp if isinstance(op.base.type, CtxType) else packet.StoreOp
+    base, off = _place(op.base, op)
+    properties = {"off": int_attr(off)} | relocation_of(op)
+    replace(op, [*before, cls.create(operands=[base, value], properties=properties)])
+
+
+def _place(base: SSAValue, op: ebpf.LdxOp | ebpf.StxOp | ebpf.StOp) -> tuple[SSAValue, int]:
+    """Where an access is made: from the nearest base, unless the loader writes the offset."""
+    return base_of(base, op.off.data) if op.core is None else (base, op.off.data)
 
 
 def _add_immediate(func: FuncOp, op: Operation) -> None:
     assert isinstance(op, ebpf.AluRIOp)
-    if op.core is not None or op.row.name not in ("addi", "subi"):
-        return
-    if isinstance(op.lhs.type, _ADDRESSES) and op.lhs.type == op.res.type:
+    if op.row.name in ("addi", "subi") and isinstance(op.lhs.type, _ADDRESSES) and op.lhs.type == op.res.type:
         imm = op.imm.data if op.row.name == "addi" else -op.imm.data
         base, off = base_of(op.lhs, imm)
         new = packet.OffsetOp.create(operands=[base], result_types=[op.res.type], properties={"off": int_attr(off)})

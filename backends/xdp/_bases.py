@@ -46,7 +46,9 @@ def _take_over(tree: DominatorTree, step: packet.OffsetOp) -> None:
         return
     for use in later:
         name = _BASED.get(type(use.operation))
-        if name is None or use.index != 0 or not _fits(use.operation, name, distance):
+        if name is None or use.index != 0 or "core" in use.operation.properties:
+            return
+        if not _fits(use.operation, name, distance):
             return
     for use in later:
         op = use.operation

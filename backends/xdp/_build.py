@@ -101,19 +101,27 @@ class Builder:
             return base, off
         return self.insn("addi", [base], base.type, imm=off), 0
 
-    def load(self, base: SSAValue, off: int, type_: Attribute) -> SSAValue:
-        """Load a value of this type."""
+    def load(self, base: SSAValue, off: int, type_: Attribute, width: int | None = None) -> SSAValue:
+        """Load a value of this type, or of `width` bits, with the operation's CO-RE relocation."""
         base, off = self.address(base, off)
-        return self.insn(f"ldx{width_of(type_)}", [base], type_, off=off)
+        result = self.insn(f"ldx{width or width_of(type_)}", [base], type_, off=off)
+        self._relocate(result.owner)
+        return result
 
-    def store(self, base: SSAValue, off: int, value: SSAValue) -> None:
-        """Store a value, a constant that fits as an immediate."""
+    def store(self, base: SSAValue, off: int, value: SSAValue, immediate: bool = True) -> None:
+        """Store a value, a constant that fits as an immediate unless there are none; with the operation's CO-RE
+        relocation."""
         base, off = self.address(base, off)
         number, width = constant_of(value), width_of(value.type)
-        if number is not None and fits(number):
-            self.effect(f"st{width}", [base], off=off, imm=number)
+        if immediate and number is not None and fits(number):
+            self._relocate(self.add(_insn(f"st{width}", [base], [], {"off": off, "imm": number})))
         else:
-            self.effect(f"stx{width}", [base, value], off=off)
+            self._relocate(self.add(_insn(f"stx{width}", [base, value], [], {"off": off})))
+
+    def _relocate(self, access: Operation | Block) -> None:
+        if "core" in self.op.properties:
+            assert isinstance(access, Operation)
+            access.properties["core"] = self.op.properties["core"]
 
     def finish(self, result: SSAValue | None = None) -> None:
         """Remove the operation, its result replaced by `result`."""

@@ -12,7 +12,7 @@ from xdsl.passes import ModulePass
 
 from fsir.analysis.dominance import DominatorTree
 from fsir.backends.xdp._bases import rebase
-from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions, width_of
+from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions
 from fsir.backends.xdp._cpu import has_immediate_stores
 from fsir.dialects import packet
 from fsir.dialects.ebpf import AluRROp, CastOp, FuncOp, functions
@@ -68,7 +68,7 @@ def _take_address(build: Builder, func: FuncOp, fields: dict[type[Operation], in
     op = build.op
     if type(op) not in fields:
         fail(op, f"the context of {func.symbol} is of no known program type: {op.name} cannot be lowered")
-    build.finish(build.insn("ldx32", op.operands, op.results[0].type, off=fields[type(op)]))
+    build.finish(build.load(op.operands[0], fields[type(op)], op.results[0].type, 32))
 
 
 class _Guards:
@@ -131,9 +131,9 @@ def _leaves_first_byte(op: Operation, address: SSAValue, distance: int) -> bool:
         case CastOp():
             return all(isinstance(use.operation, arith.CmpiOp) for use in op.res.uses)
         case packet.LoadOp():
-            return op.off.data + distance != 0 or op.res.type != i8
+            return op.core is None and (op.off.data + distance != 0 or op.res.type != i8)
         case packet.StoreOp():
-            return op.off.data + distance != 0 or op.value.type != i8
+            return op.core is None and (op.off.data + distance != 0 or op.value.type != i8)
         case packet.OffsetOp():
             return _is_no_range(op.res, distance + op.off.data)
         case packet.AdvanceOp():
@@ -164,7 +164,7 @@ def _context_store_register(build: Builder, func: FuncOp) -> None:
     """For kernels that take no immediates for the context."""
     op = build.op
     assert isinstance(op, packet.CtxStoreOp)
-    build.effect(f"stx{width_of(op.value.type)}", [op.ctx, op.value], off=op.off.data)
+    build.store(op.ctx, op.off.data, op.value, immediate=False)
     build.finish()
 
 

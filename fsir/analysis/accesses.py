@@ -41,19 +41,23 @@ class Place:
 
 def load_place(op: Operation, effects: EffectTable) -> Place | None:
     """The bytes that a load reads; None for an operation that is no plain load."""
+    if "core" in op.properties:
+        return None
     if isinstance(op, packet.LoadOp | map.LoadOp):
         return _place(op.operands[0], op.off.data, width_of(op.res.type) // 8, effects)
     if isinstance(op, ebpf.LdxOp) and op.row.op == "ldx" and isinstance(op.base.type, FramePointerType):
-        return _place(op.base, op.off.data, op.row.width // 8, effects) if op.core is None else None
+        return _place(op.base, op.off.data, op.row.width // 8, effects)
     return None
 
 
 def store_place(op: Operation, effects: EffectTable) -> Place | None:
     """The bytes that a store writes, all of them; None for an operation that is no plain store."""
+    if "core" in op.properties:
+        return None
     if isinstance(op, packet.StoreOp | map.StoreOp):
         return _place(op.operands[0], op.off.data, width_of(op.operands[1].type) // 8, effects)
     if isinstance(op, ebpf.StxOp | ebpf.StOp) and isinstance(op.base.type, FramePointerType):
-        return _place(op.base, op.off.data, op.row.width // 8, effects) if op.core is None else None
+        return _place(op.base, op.off.data, op.row.width // 8, effects)
     return None
 
 

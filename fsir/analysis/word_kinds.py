@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr, i64
 from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.cfg import edges
+from fsir.analysis.context_fields import RelocatedFields
 from fsir.analysis.signatures import Signatures
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import UNALLOCATED, FramePointerType, FuncOp
@@ -49,6 +50,7 @@ class WordKinds:
         self._kinds: dict[SSAValue, Attribute] = {}
         self._returns: dict[str, Attribute] = {}
         self._params: dict[tuple[str, int], Attribute] = {}
+        self.relocated = RelocatedFields(module)
         self._signatures = Signatures(module)
         self._taken = _address_taken(self._funcs.values())
         self._programs = _programs_reaching(self._funcs)
@@ -127,7 +129,8 @@ class _Flow:
     def __init__(self, shared: WordKinds, func: FuncOp) -> None:
         self.shared, self.func, self.kinds = shared, func, shared._kinds
         types = shared._programs[func.symbol]
-        self.fields = _PACKET_FIELDS.get(next(iter(types))) if len(types) == 1 else None
+        self.type_name = next(iter(types)) if len(types) == 1 else ""
+        self.fields = _PACKET_FIELDS.get(self.type_name)
         self.incoming: defaultdict[BlockArgument, list[SSAValue]] = defaultdict(list)
         for block in func.body.blocks:
             for successor, values in edges(block):
@@ -250,9 +253,10 @@ class _Flow:
         if base is None:
             return None
         if isinstance(base, CtxType):
-            if self.fields is None or op.core is not None:
+            off = op.off.data if op.core is None else self.shared.relocated.offset(op.core, self.type_name)
+            if self.fields is None or off is None:
                 return UNKNOWN
-            address = self.fields.get(op.off.data)
+            address = self.fields.get(off)
             if address is not None:
                 return address if op.row.width == 32 else UNKNOWN
             return i64 if op.row.width <= 32 else UNKNOWN

@@ -44,7 +44,7 @@ from xdsl.traits import Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from fsir.dialects._records import check_numbers, check_records
-from fsir.dialects.ebpf.base import EbpfOp
+from fsir.dialects.ebpf.base import EbpfOp, RelocatableOp
 from fsir.dialects.ebpf.types import RegType, WordType
 
 
@@ -316,7 +316,7 @@ class HitOp(EbpfOp):
 
 
 @irdl_op_definition
-class LoadOp(EbpfOp):
+class LoadOp(RelocatableOp):
     """Read the bytes at offset `off` of a map value; the width is the result's type."""
 
     name = "map.load"
@@ -325,10 +325,11 @@ class LoadOp(EbpfOp):
     res = result_def(IntegerType)
     off = prop_def(IntAttr)
     field = opt_prop_def(StringAttr)
+    core = opt_prop_def()
 
 
 @irdl_op_definition
-class StoreOp(EbpfOp):
+class StoreOp(RelocatableOp):
     """Write at offset `off` of a map value; the width is the stored value's type."""
 
     name = "map.store"
@@ -337,6 +338,7 @@ class StoreOp(EbpfOp):
     stored = operand_def(IntegerType)
     off = prop_def(IntAttr)
     field = opt_prop_def(StringAttr)
+    core = opt_prop_def()
 
 
 @irdl_op_definition

@@ -24,7 +24,7 @@ from xdsl.irdl import (
 )
 from xdsl.traits import IsTerminator, Pure
 
-from fsir.dialects.ebpf.base import EbpfOp
+from fsir.dialects.ebpf.base import EbpfOp, RelocatableOp
 from fsir.dialects.ebpf.types import WordType
 
 
@@ -57,37 +57,40 @@ class MetaType(WordType):
 
 
 @irdl_op_definition
-class DataOp(EbpfOp):
+class DataOp(RelocatableOp):
     """The address of the first byte of the packet: `ctx->data`."""
 
     name = "packet.data"
     FORMAT: ClassVar[tuple[str, ...]] = ("%",)
     ctx = operand_def(CtxType)
     res = result_def(PtrType)
+    core = opt_prop_def()
 
 
 @irdl_op_definition
-class EndOp(EbpfOp):
+class EndOp(RelocatableOp):
     """The address after the last byte of the packet: `ctx->data_end`."""
 
     name = "packet.end"
     FORMAT: ClassVar[tuple[str, ...]] = ("%",)
     ctx = operand_def(CtxType)
     res = result_def(EndType)
+    core = opt_prop_def()
 
 
 @irdl_op_definition
-class MetaOp(EbpfOp):
+class MetaOp(RelocatableOp):
     """The address of the metadata area, which ends where the packet starts: `ctx->data_meta`."""
 
     name = "packet.meta"
     FORMAT: ClassVar[tuple[str, ...]] = ("%",)
     ctx = operand_def(CtxType)
     res = result_def(MetaType)
+    core = opt_prop_def()
 
 
 @irdl_op_definition
-class CtxLoadOp(EbpfOp):
+class CtxLoadOp(RelocatableOp):
     """A field of the context by its byte offset in the user-visible struct; `field` is its name, for the reader."""
 
     name = "packet.ctx_load"
@@ -96,10 +99,11 @@ class CtxLoadOp(EbpfOp):
     res = result_def(IntegerType)
     off = prop_def(IntAttr)
     field = opt_prop_def(StringAttr)
+    core = opt_prop_def()
 
 
 @irdl_op_definition
-class CtxStoreOp(EbpfOp):
+class CtxStoreOp(RelocatableOp):
     """Write a field of the context; the width is the value's type."""
 
     name = "packet.ctx_store"
@@ -108,6 +112,7 @@ class CtxStoreOp(EbpfOp):
     value = operand_def(IntegerType)
     off = prop_def(IntAttr)
     field = opt_prop_def(StringAttr)
+    core = opt_prop_def()
 
 
 @irdl_op_definition
@@ -149,7 +154,7 @@ class GuardOp(EbpfOp):
 
 
 @irdl_op_definition
-class LoadOp(EbpfOp):
+class LoadOp(RelocatableOp):
     """Read the bytes at `ptr + off`; the width is the result's type (i8 … i64)."""
 
     name = "packet.load"
@@ -158,10 +163,11 @@ class LoadOp(EbpfOp):
     res = result_def(IntegerType)
     off = prop_def(IntAttr)
     field = opt_prop_def(StringAttr)
+    core = opt_prop_def()
 
 
 @irdl_op_definition
-class StoreOp(EbpfOp):
+class StoreOp(RelocatableOp):
     """Write a value's bytes at `ptr + off`; the width is the value's type."""
 
     name = "packet.store"
@@ -170,6 +176,7 @@ class StoreOp(EbpfOp):
     value = operand_def(IntegerType)
     off = prop_def(IntAttr)
     field = opt_prop_def(StringAttr)
+    core = opt_prop_def()
 
 
 @irdl_op_definition

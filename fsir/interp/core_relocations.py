@@ -31,7 +31,6 @@ def relocated(module: ModuleOp, kernel: KernelTypes) -> ModuleOp:
     copy = module.clone()
     for old, new in zip(list(module.walk()), list(copy.walk()), strict=True):
         if old in changes:
-            assert isinstance(new, InsnOp)
             _patch(new, *changes[old])
     return copy
 
@@ -67,14 +66,14 @@ def _place(op: Operation) -> str:
     return "off" if "off" in op.properties else "imm"
 
 
-def _patch(op: InsnOp, before: Value | None, after: Value | None) -> None:
+def _patch(op: Operation, before: Value | None, after: Value | None) -> None:
     place = _place(op)
     if after is None:
         _poison(op)
         return
     op.properties[place] = int_attr(after.number)
     if place == "off" and before is not None and before.size != after.size:
-        if before.resizable and after.resizable and after.size in _WIDTHS:
+        if before.resizable and after.resizable and after.size in _WIDTHS and isinstance(op, InsnOp):
             _resize(op, after.size)
         else:
             _poison(op)
@@ -88,7 +87,7 @@ def _resize(op: InsnOp, size: int) -> None:
     _replace(op, new)
 
 
-def _poison(op: InsnOp) -> None:
+def _poison(op: Operation) -> None:
     result = op.results[0].type if op.results else ebpf.UNALLOCATED
     call = insn("call", [], result, helper=UNRESOLVED)
     if op.has_trait(IsTerminator):
@@ -98,7 +97,7 @@ def _poison(op: InsnOp) -> None:
         _replace(op, call)
 
 
-def _replace(op: InsnOp, new: InsnOp) -> None:
+def _replace(op: Operation, new: Operation) -> None:
     block = op.parent
     assert block is not None
     new.location = op.location

@@ -219,19 +219,27 @@ class BranchOp(EbpfOp):
             self.properties[SEGMENTS] = segments(*[1] * len(fixed), *map(len, passed))
 
 
-class InsnOp(EbpfOp):
+class RelocatableOp(EbpfOp):
+    """Base of the operations that the loader may change: with the property `core`, a CO-RE relocation, the offset or
+    immediate is what the object says, and the loader puts there what is right for the kernel."""
+
+    def verify_(self) -> None:
+        super().verify_()
+        if (core := self.properties.get("core")) is not None:
+            check_record("core", core, {"type": IntAttr, "access": StringAttr, "kind": IntAttr})
+
+
+class InsnOp(RelocatableOp):
     """Mixed into the operations that are exactly one instruction of the ISA; `row` is the table's row.
 
     Two properties may come with any instruction: `unused`, the fields without meaning that were not zero in the object
-    it was read from (`isa.unused_fields`), and `core`, the CO-RE relocation that patches it when loaded.
+    it was read from (`isa.unused_fields`), and `core`.
     """
 
     ROW: ClassVar[isa.Opcode]
 
     def verify_(self) -> None:
         super().verify_()
-        if (core := self.properties.get("core")) is not None:
-            check_record("core", core, {"type": IntAttr, "access": StringAttr, "kind": IntAttr})
         check_unused(self, self.row)
 
     @property

@@ -108,3 +108,23 @@ ebpf.func @frame section "xdp" {
   %y = ebpf.ldxs16 %fp[-2] : !ebpf.fp -> i64
   ebpf.exit(%y) : i64
 }
+
+// Where the loader puts an access is not known: nothing is forwarded from it or past it.
+
+// CHECK-LABEL: ebpf.func @relocated
+ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
+^entry(%p : !packet.ptr, %x : i8):
+  // CHECK: packet.store %p[0], %x
+  packet.store %p[0], %x : !packet.ptr, i8
+  // CHECK-NEXT: packet.store %p[4], %x {{.core}}
+  packet.store %p[4], %x {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr, i8
+  // CHECK-NEXT: %a = packet.load %p[0]
+  %a = packet.load %p[0] : !packet.ptr -> i8
+  // CHECK-NEXT: %b = packet.load %p[4] {{.core}}
+  %b = packet.load %p[4] {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr -> i8
+  // CHECK-NEXT: %c = packet.load %p[4] :
+  %c = packet.load %p[4] : !packet.ptr -> i8
+  %d = arith.addi %a, %b : i8
+  %e = arith.addi %c, %d : i8
+  ebpf.exit (%e) : i8
+}

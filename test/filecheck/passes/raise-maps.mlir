@@ -90,3 +90,16 @@ ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
   %y = ebpf.ldx8 %field[4] : !map.value<@m> -> i64
   ebpf.exit (%y) : i64
 }
+
+// An access whose offset the loader writes keeps its base and its relocation.
+
+// CHECK-LABEL: ebpf.func @relocated_access
+ebpf.func @relocated_access section "xdp" attributes {prog_type = "xdp"} {
+^entry(%v : !map.value<@m>):
+  %field = ebpf.addi %v, 4 : !map.value<@m> -> !map.value<@m>
+  // CHECK: map.load %field[8] {{.core = .type = .*, access = "0:2".*}} : !map.value<@m> -> i32
+  %x = ebpf.ldx32 %field[8] {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !map.value<@m> -> i64
+  // CHECK: map.store %field[8], %{{.*}} {{.core = .*}} : !map.value<@m>, i32
+  ebpf.stx32 %field[8], %x {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !map.value<@m>, i64
+  ebpf.exit (%x) : i64
+}

@@ -97,3 +97,21 @@ ebpf.func @subprogram section ".text" {
   // CHECK-NEXT: ebpf.exit (%y) : i64
   ebpf.exit (%y) : i64
 }
+
+// An access whose offset the loader writes keeps its base and its relocation. (What is sign-extended stays: the loader
+// may make it an access of another size.)
+
+// CHECK-LABEL: ebpf.func @relocated
+ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
+^entry(%data : !packet.ptr):
+  %l3 = ebpf.addi %data, 14 : !packet.ptr -> !packet.ptr
+  // CHECK: packet.load %l3[9] {{.core = .type = .*, access = "0:2".*}} : !packet.ptr -> i8
+  %protocol = ebpf.ldx8 %l3[9] {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr -> i64
+  // CHECK: packet.store %l3[8], %{{.*}} {{.core = .*}} : !packet.ptr, i8
+  ebpf.stx8 %l3[8], %protocol {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr, i64
+  // CHECK-NEXT: ebpf.ldxs8 %l3[8]
+  %signed = ebpf.ldxs8 %l3[8] {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr -> i64
+  // CHECK-NEXT: ebpf.addi %l3, 4
+  %moved = ebpf.addi %l3, 4 {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr -> !packet.ptr
+  ebpf.exit (%signed) : i64
+}

@@ -188,3 +188,29 @@ ebpf.func @step section "xdp" attributes {prog_type = "xdp"} {
   %pass = arith.constant 2 : i64
   packet.verdict %pass : i64
 }
+
+// A relocation goes with the instruction, whose offset is what the object says: no other base is taken.
+// CHECK-LABEL: ebpf.func @relocated
+// CHECK:         ebpf.ldx32 %ctx[0] {{.core = .*}} : !packet.ctx -> !packet.ptr
+// CHECK:         %next = ebpf.addi %p, 8 : !packet.ptr -> !packet.ptr
+// CHECK:         ebpf.ldx16 %p[4] {{.core = .*}} : !packet.ptr -> i16
+// CHECK-NEXT:    ebpf.stx16 %p[2], %{{.*}} {{.core = .*}} : !packet.ptr, i16
+ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %data = packet.data %ctx {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  cf.br ^loop(%data : !packet.ptr)
+^loop(%p : !packet.ptr):
+  %ok = packet.guard %p[8], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %ok, ^in, ^out
+^in:
+  %next = packet.offset %p[8] : !packet.ptr -> !packet.ptr
+  %word = packet.load %p[4] {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr -> i16
+  packet.store %p[2], %word {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr, i16
+  %zero = arith.constant 0 : i16
+  %last = arith.cmpi eq, %word, %zero : i16
+  cf.cond_br %last, ^out, ^loop(%next : !packet.ptr)
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}

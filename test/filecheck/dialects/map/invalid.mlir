@@ -249,3 +249,12 @@ ebpf.func @f section "xdp" {
 ^entry(%v : !map.value<@a, @a>):
   ebpf.end
 }
+
+// -----
+
+ebpf.func @f section "xdp" {
+^entry(%v : !map.value<@m>):
+  // expected-error@+1 {{core must be a dictionary with}}
+  %x = map.load %v[0] {core = {type = #builtin.int<1>}} : !map.value<@m> -> i8
+  ebpf.end
+}

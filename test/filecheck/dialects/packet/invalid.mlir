@@ -190,3 +190,14 @@ ebpf.func @f section "xdp" {
   packet.verdict %x : i64
   ebpf.end
 }
+
+// -----
+
+// A relocation says of which type, which field of it, and what of that.
+
+ebpf.func @f section "xdp" {
+^entry(%p : !packet.ptr):
+  // expected-error@+1 {{core must be a dictionary with}}
+  %x = packet.load %p[0] {core = {type = #builtin.int<1>}} : !packet.ptr -> i8
+  ebpf.end
+}
