@@ -156,6 +156,28 @@ def _nearer_base(field: str, operand: int) -> Rule:
     return rule
 
 
+def _in_frame(field: str) -> Rule:
+    """What is a constant distance from an address in the frame that is a constant distance from another."""
+
+    def rule(op: Operation, new: New) -> Outcome:
+        assert isinstance(op, ebpf.EbpfOp)
+        base = op.operands[0].owner
+        if isinstance(op, ebpf.AluRIOp) and op.row.name != "addi":
+            return None
+        if not isinstance(base, ebpf.AluRIOp) or base.row.name != "addi":
+            return None
+        if "core" in op.properties or "core" in base.properties:
+            return None
+        total = op.int_prop(field) + base.imm.data
+        if not isinstance(base.lhs.type, ebpf.FramePointerType) or total not in _OFFSETS:
+            return None
+        op.operands[0] = base.lhs
+        op.properties[field] = int_attr(total)
+        return UPDATED
+
+    return rule
+
+
 def _stored_low_bits(operand: int) -> Rule:
     """A store takes only the low bits of what it is given."""
 
@@ -175,9 +197,11 @@ def _stored_low_bits(operand: int) -> Rule:
 
 RULES: dict[type[Operation], tuple[Rule, ...]] = {
     ebpf.AluRROp: (_register_to_immediate,),
-    ebpf.AluRIOp: (_shift_pair,),
+    ebpf.AluRIOp: (_shift_pair, _in_frame("imm")),
     ebpf.UnaryOp: (_byte_order,),
-    ebpf.StxOp: (_store_constant,),
+    ebpf.LdxOp: (_in_frame("off"),),
+    ebpf.StxOp: (_store_constant, _in_frame("off")),
+    ebpf.StOp: (_in_frame("off"),),
     ebpf.CastOp: (_cast,),
     packet.AdvanceOp: (_advance_by_constant,),
     packet.OffsetOp: (_no_distance, _nearer_base("off", 0)),

@@ -24,6 +24,7 @@ class OptimizePass(PipelinePass):
         "eliminate-dead-stores",
         "eliminate-dead-code",
         "merge-accesses",
+        "thread-jumps",
         "fold-constants",
         "value-numbering",
         "eliminate-dead-code",

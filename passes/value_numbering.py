@@ -12,9 +12,9 @@ from xdsl.passes import ModulePass
 
 from fsir.analysis.address_inputs import address_inputs, compared_values
 from fsir.analysis.block_args import simplify_block_args
-from fsir.analysis.cfg import erase_unreachable, successor_operands
+from fsir.analysis.cfg import erase_unreachable, set_successor_operands, successor_operands
 from fsir.analysis.dominance import DominatorTree
-from fsir.analysis.effects import EffectTable
+from fsir.analysis.effects import Effects, EffectTable
 from fsir.analysis.evaluate import width_of
 from fsir.analysis.facts import BranchFacts
 from fsir.analysis.memory_versions import MemoryVersions
@@ -33,7 +33,8 @@ class ValueNumberingPass(ModulePass):
     same, its opposite, or a stronger one (a guard of more bytes of the same address, a narrower range) was branched on.
 
     What the verifier needs stays apart: comparisons are not kept in registers, and arithmetic
-    on which an address depends is not replaced by a result from before a comparison that may bound it.
+    on which an address depends is not replaced by a result from before a comparison that may bound it. And so does what
+    is as cheap to make as to copy: constants, and for another call the addresses of maps and of the frame.
     """
 
     name = "value-numbering"
@@ -60,6 +61,11 @@ _LOADS = (
 _CONDITIONS = (arith.CmpiOp, packet.GuardOp, map.HitOp)
 _KEPT_APART = (arith.ConstantOp, ebpf.MovRIOp, ebpf.UndefOp)
 """Where a program writes a constant is where it needs it in a register; each is best made there."""
+_CALLS = (
+    *(ebpf.CallOp, ebpf.CallLocalOp, ebpf.CallKfuncOp, ebpf.CallxOp, map.LookupOp, map.LookupAtOp, map.UpdateOp),
+    *(map.UpdateAtOp, map.DeleteOp, map.DeleteAtOp, map.RedirectOp, packet.AdjustHeadOp, packet.AdjustTailOp),
+    packet.AdjustMetaOp,
+)
 _COMMUTATIVE = frozenset(
     {f"arith.{name}" for name in ("addi", "muli", "andi", "ori", "xori")}
     | {f"ebpf.{name}{width}" for name in ("add", "mul", "and", "or", "xor") for width in ("", "32")}
@@ -74,11 +80,31 @@ def _known(value: SSAValue) -> tuple[int, int] | None:
     return None if known is None else (width_of(value.type), known)
 
 
+class _Calls:
+    """Calls as if they wrote something, and all else read it."""
+
+    def of(self, op: Operation) -> Effects:
+        return Effects(writes=1) if isinstance(op, _CALLS) else Effects(reads=1)
+
+
+def _is_cheap(op: Operation) -> bool:
+    """Whether an address is as cheap to make again, where it is an argument, as to keep over a call and to copy."""
+    if isinstance(op, ebpf.AluRIOp):
+        return isinstance(op.lhs.type, ebpf.FramePointerType)
+    return isinstance(op, ebpf.LdSymOp)
+
+
+def _is_argument(address: SSAValue) -> bool:
+    """Whether an address serves for nothing but calls."""
+    return all(isinstance(use.operation, _CALLS) for use in address.uses)
+
+
 class _Numbering:
     def __init__(self, func: FuncOp, effects: EffectTable) -> None:
         self.func, self.effects = func, effects
         self.tree = DominatorTree(func.body)
         self.versions = MemoryVersions(self.tree, effects)
+        self.calls = MemoryVersions(self.tree, _Calls())
         self.addresses = address_inputs(func.body)
         self.compared = compared_values(func.body)
         self.facts = BranchFacts()
@@ -136,14 +162,38 @@ class _Numbering:
                 self.leaders[key] = op.results[0]
 
     def branch(self, op: cf.ConditionalBranchOp) -> None:
-        """Make a branch whose condition is known a jump."""
+        """Make a branch whose condition is known a jump; else what it passes may be known by which way it goes."""
         holds = self.facts.known(op.cond)
         if holds is None:
+            self.passed(op)
             return
         index = 0 if holds else 1
         values = list(successor_operands(op, index))
         replace(op, [cf.BranchOp.create(operands=values, successors=[op.successors[index]])])
         self.decided = True
+
+    def passed(self, op: cf.ConditionalBranchOp) -> None:
+        """Pass constants instead of truth values that the way taken decides."""
+        for index in (0, 1):
+            self.facts.enter()
+            self.facts.learn(op.cond, index == 0)
+            values = list(successor_operands(op, index))
+            for at, value in enumerate(values):
+                ext = value.owner
+                truth = self.truth(ext.input) if isinstance(ext, arith.ExtUIOp) and ext.input.type == i1 else None
+                if truth is not None and op.parent is not None and isinstance(value.type, IntegerType):
+                    made = constant(int(truth), value.type)
+                    made.location = op.location
+                    op.parent.insert_op_before(made, op)
+                    values[at] = made.result
+            set_successor_operands(op, index, values)
+            self.facts.leave()
+
+    def truth(self, condition: SSAValue) -> bool | None:
+        """The value of a condition, as far as is known."""
+        known = self.facts.known(condition)
+        op = condition.owner
+        return self.facts.decide(op) if known is None and isinstance(op, _CONDITIONS) else known
 
     def key(self, op: Operation) -> object:
         """What the values of equal computations have in common; None for an operation that is left alone."""
@@ -163,7 +213,10 @@ class _Numbering:
         return op.name, op.results[0].type, operands, properties, memory
 
     def may_stand_for(self, leader: SSAValue, op: Operation) -> bool:
-        """Whether the verifier knows as much about the leader as about the value it replaces."""
+        """Whether the verifier knows as much of the leader as of the value it replaces, and that saves something."""
+        if _is_cheap(op) and _is_argument(leader):
+            assert isinstance(leader.owner, Operation)
+            return self.calls.of(leader.owner) == self.calls.of(op)
         if leader.owner.parent is op.parent or isinstance(op, _LOADS):
             return True
         variable = isinstance(op, packet.AdvanceOp | ebpf.AluRROp) and not isinstance(op.results[0].type, IntegerType)

@@ -12,7 +12,7 @@ from xdsl.dialects import arith
 from xdsl.ir import Operation, SSAValue
 
 from fsir.analysis.bits import mask
-from fsir.analysis.evaluate import PREDICATES, width_of
+from fsir.analysis.evaluate import PREDICATES, compare, width_of
 from fsir.dialects import map, packet
 from fsir.interp.emit_scalar import constant_value
 
@@ -96,6 +96,9 @@ class BranchFacts:
         return False if isinstance(beyond, int) and size >= beyond else None
 
     def _range(self, value: SSAValue) -> tuple[int, int]:
+        known = constant_of(value)
+        if known is not None:
+            return known, known
         found = self._known.get(("range", value))
         return found if isinstance(found, tuple) else (0, mask(width_of(value.type)))
 
@@ -130,6 +133,8 @@ class BranchFacts:
             if limit < least or limit > most:
                 return predicate == "ne"
             return predicate == "eq" if least == most else None
+        if least == most:
+            return compare(predicate, least, limit, width_of(op.lhs.type))
         if predicate[0] == "s" and max(most, limit) >= 1 << (width_of(op.lhs.type) - 1):
             return None
         low, high = _holds(predicate[1:], least, limit), _holds(predicate[1:], most, limit)

@@ -8,19 +8,28 @@ for SSA form: on the iterated dominance frontier of the blocks that write.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from xdsl.ir import Block, Operation
 
 from fsir.analysis.dominance import DominatorTree
-from fsir.analysis.effects import EffectTable
+from fsir.analysis.effects import Effects
 
 Versions = tuple[int, ...]
+
+
+class Table(Protocol):
+    """What says which resources an operation reads and writes, as `EffectTable` does."""
+
+    def of(self, op: Operation) -> Effects:
+        """The effects of an operation."""
+        ...
 
 
 class MemoryVersions:
     """Versions for the operations of one region that read memory and write none."""
 
-    def __init__(self, tree: DominatorTree, effects: EffectTable) -> None:
+    def __init__(self, tree: DominatorTree, effects: Table) -> None:
         self._at: dict[Operation, Versions] = {}
         self._next = 0
         reads = 0
@@ -49,7 +58,7 @@ class MemoryVersions:
         """The versions of what an operation reads, when that is known and it writes nothing; else None."""
         return self._at.get(op)
 
-    def _number(self, block: Block, current: dict[int, int], effects: EffectTable) -> None:
+    def _number(self, block: Block, current: dict[int, int], effects: Table) -> None:
         for op in block.ops:
             found = effects.of(op)
             if found.writes:

@@ -217,3 +217,23 @@ ebpf.func @halves section ".text" attributes {bind = #builtin.int<0>} {
   %u = ebpf.add %t, %down : reg, reg -> reg
   ebpf.exit (%u) : reg
 }
+
+// Addresses in the frame at known distances are distances from the frame pointer.
+// CHECK-LABEL: ebpf.func @frame
+// CHECK:           ebpf.st32 %fp[-44], 7
+// CHECK-NEXT:      ebpf.stx8 %fp[-40], %x
+// CHECK-NEXT:      %word = ebpf.ldx32 %fp[-44]
+// CHECK-NEXT:      %far = ebpf.addi %fp, -38
+ebpf.func @frame section ".text" attributes {bind = #builtin.int<0>} {
+^bb0(%x : i64):
+  %fp = ebpf.frame -> !ebpf.fp
+  %length = arith.constant 18 : i64
+  %buffer = ebpf.addi %fp, -64 : !ebpf.fp -> !ebpf.fp
+  %inner = ebpf.add %buffer, %length : !ebpf.fp, i64 -> !ebpf.fp
+  ebpf.st32 %inner[2], 7 : !ebpf.fp
+  ebpf.stx8 %inner[6], %x : !ebpf.fp, i64
+  %word = ebpf.ldx32 %inner[2] : !ebpf.fp -> i64
+  %far = ebpf.addi %inner, 8 : !ebpf.fp -> !ebpf.fp
+  %r0 = ebpf.call 4(%far, %word, %buffer) : !ebpf.fp, i64, !ebpf.fp -> i64
+  ebpf.exit (%r0) : i64
+}

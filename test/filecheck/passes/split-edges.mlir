@@ -114,3 +114,44 @@ ebpf.func @joins section "xdp" attributes {prog_type = "xdp"} {
   %sum = arith.addi %x, %y : i64
   packet.verdict %sum : i64
 }
+
+// An end that cuts what it returns: constants are cut here. The jump before it stays where no other can fall through.
+// CHECK-LABEL: ebpf.func @cut
+// CHECK:           cf.cond_br %a, ^[[OWN:bb[0-9]+]], ^bb1
+// CHECK:           cf.cond_br %b, ^[[OWN]], ^bb2
+// CHECK:         ^bb3:
+// CHECK-NEXT:      %[[ONE:.*]] = arith.constant 1 : i64
+// CHECK-NEXT:      packet.verdict %[[ONE]] : i64
+// CHECK-NEXT:    ^bb4:
+// CHECK:           cf.br ^[[END:bb[0-9]+]](%time : i64)
+// CHECK-NEXT:    ^[[END]](%r: i64):
+// CHECK-NEXT:      arith.trunci
+// CHECK-NEXT:      arith.extui
+// CHECK-NEXT:      packet.verdict
+// CHECK-NEXT:    ^[[OWN]]:
+// CHECK-NEXT:      %[[TWO:.*]] = arith.constant 2 : i64
+// CHECK-NEXT:      packet.verdict %[[TWO]] : i64
+ebpf.func @cut section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %two = arith.constant 2 : i64
+  %wide = arith.constant 4294967297 : i64
+  %a = arith.cmpi ult, %word, %two : i64
+  %b = arith.cmpi ugt, %word, %two : i64
+  %c = arith.cmpi eq, %word, %two : i64
+  cf.cond_br %a, ^bb5(%two : i64), ^bb1
+^bb1:
+  cf.cond_br %b, ^bb5(%two : i64), ^bb2
+^bb2:
+  cf.cond_br %c, ^bb3, ^bb4
+^bb3:
+  cf.br ^bb5(%wide : i64)
+^bb4:
+  %time = ebpf.call 5() -> i64
+  cf.br ^bb5(%time : i64)
+^bb5(%r: i64):
+  %low = arith.trunci %r : i64 to i32
+  %out = arith.extui %low : i32 to i64
+  packet.verdict %out : i64
+}

@@ -2,6 +2,7 @@
 
 map.decl @flows "hash" key 4 value 8 entries 16 flags 0
 map.decl @recent "lru_hash" key 4 value 8 entries 16 flags 0
+map.decl @".data" "array" key 4 value 8 entries 1 flags 0
 
 // Equal computations and loads are one, also across blocks; the second guard asks for less than the first.
 // CHECK-LABEL: ebpf.func @redundant
@@ -208,4 +209,60 @@ ebpf.func @constants section "xdp" attributes {prog_type = "xdp"} {
   %same = arith.addi %again, %word : i64
   %all = arith.muli %both, %same : i64
   packet.verdict %all : i64
+}
+
+// Addresses that are only arguments are made for each call, not kept in a register over the first; for the same call, and
+// for loads and stores, once is enough.
+// CHECK-LABEL: ebpf.func @arguments
+// CHECK:           %handle = ebpf.ld_sym @flows
+// CHECK:           %key = ebpf.addi %fp, -8
+// CHECK-NEXT:      %r0 = ebpf.call 2(%handle, %key, %key, %zero)
+// CHECK-NEXT:      %handle_1 = ebpf.ld_sym @flows
+// CHECK-NEXT:      %[[KEY:.*]] = ebpf.addi %fp, -8
+// CHECK-NEXT:      %r0_1 = ebpf.call 2(%handle_1, %[[KEY]], %[[KEY]], %zero)
+// CHECK:           %data = ebpf.ld_sym @".data"
+// CHECK-NEXT:      %first = map.load %data[0]
+// CHECK-NEXT:      ebpf.call 7
+// CHECK-NEXT:      %second = map.load %data[4]
+ebpf.func @arguments section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %fp = ebpf.frame -> !ebpf.fp
+  %zero = arith.constant 0 : i64
+  ebpf.st64 %fp[-8], 0 : !ebpf.fp
+  %handle = ebpf.ld_sym @flows -> !map.handle<@flows>
+  %key = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %key_1 = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %r0 = ebpf.call 2(%handle, %key, %key_1, %zero) : !map.handle<@flows>, !ebpf.fp, !ebpf.fp, i64 -> i64
+  %handle_1 = ebpf.ld_sym @flows -> !map.handle<@flows>
+  %key_2 = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %key_3 = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %r0_1 = ebpf.call 2(%handle_1, %key_2, %key_3, %zero) : !map.handle<@flows>, !ebpf.fp, !ebpf.fp, i64 -> i64
+  %data = ebpf.ld_sym @".data" -> !map.value<@".data">
+  %first = map.load %data[0] : !map.value<@".data"> -> i32
+  %any = ebpf.call 7() -> i64
+  %data_1 = ebpf.ld_sym @".data" -> !map.value<@".data">
+  %second = map.load %data_1[4] : !map.value<@".data"> -> i32
+  %both = arith.addi %first, %second : i32
+  %word = arith.extui %both : i32 to i64
+  packet.verdict %word : i64
+}
+
+// What a branch passes may be known by the way it goes.
+// CHECK-LABEL: ebpf.func @passed
+// CHECK:           %[[ONE:.*]] = arith.constant 1 : i64
+// CHECK-NEXT:      %[[ZERO:.*]] = arith.constant 0 : i64
+// CHECK-NEXT:      cf.cond_br %set, ^bb1(%[[ONE]], %other : i64, i64), ^bb1(%[[ZERO]], %other : i64, i64)
+ebpf.func @passed section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %port = packet.ctx_load %ctx[12] : !packet.ctx -> i32
+  %five = arith.constant 5 : i32
+  %set = arith.cmpi eq, %queue, %five : i32
+  %truth = arith.extui %set : i1 to i64
+  %both = arith.cmpi eq, %port, %five : i32
+  %other = arith.extui %both : i1 to i64
+  cf.cond_br %set, ^bb1(%truth, %other : i64, i64), ^bb1(%truth, %other : i64, i64)
+^bb1(%x: i64, %y: i64):
+  %sum = arith.addi %x, %y : i64
+  packet.verdict %sum : i64
 }
