@@ -37,7 +37,7 @@ class EliminateDeadStoresPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         effects = EffectTable(op)
         for func in raised_functions(op):
-            _Stores(func, effects).run()
+            DeadStores(func, effects).run()
 
 
 @dataclass
@@ -57,13 +57,16 @@ class _State:
         self.frame = None if self.frame is None or other.frame is None else self.frame | other.frame
 
 
-class _Stores:
+class DeadStores:
+    """The stores of a function that nobody needs, and afterwards what happens to memory from each block on."""
+
     def __init__(self, func: FuncOp, effects: EffectTable) -> None:
         self.effects = effects
         self.tree = DominatorTree(func.body)
         self.entering: dict[Block, _State] = {}
 
     def run(self) -> None:
+        """Remove the stores."""
         for block in reversed(self.tree.rpo):
             state = self.leaving(block)
             for op in reversed(list(block.ops)):
@@ -71,6 +74,10 @@ class _Stores:
             for arg in block.args:
                 state.overwritten = {place for place in state.overwritten if place.base is not arg}
             self.entering[block] = state
+
+    def is_dead_from(self, place: Place, block: Block) -> bool:
+        """Whether nobody reads the bytes that are at a place when control comes to a block."""
+        return block in self.entering and self.is_dead(place, self.entering[block])
 
     def leaving(self, block: Block) -> _State:
         """What happens after a block; behind an edge that goes back, anything."""

@@ -12,6 +12,7 @@ from xdsl.passes import ModulePass
 
 from fsir.analysis.address_inputs import address_inputs, compared_values
 from fsir.analysis.block_args import simplify_block_args
+from fsir.analysis.calls import is_call
 from fsir.analysis.cfg import erase_unreachable, set_successor_operands, successor_operands
 from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.effects import Effects, EffectTable
@@ -61,11 +62,6 @@ _LOADS = (
 _CONDITIONS = (arith.CmpiOp, packet.GuardOp, map.HitOp)
 _KEPT_APART = (arith.ConstantOp, ebpf.MovRIOp, ebpf.UndefOp)
 """Where a program writes a constant is where it needs it in a register; each is best made there."""
-_CALLS = (
-    *(ebpf.CallOp, ebpf.CallLocalOp, ebpf.CallKfuncOp, ebpf.CallxOp, map.LookupOp, map.LookupAtOp, map.UpdateOp),
-    *(map.UpdateAtOp, map.DeleteOp, map.DeleteAtOp, map.RedirectOp, packet.AdjustHeadOp, packet.AdjustTailOp),
-    packet.AdjustMetaOp,
-)
 _COMMUTATIVE = frozenset(
     {f"arith.{name}" for name in ("addi", "muli", "andi", "ori", "xori")}
     | {f"ebpf.{name}{width}" for name in ("add", "mul", "and", "or", "xor") for width in ("", "32")}
@@ -84,7 +80,7 @@ class _Calls:
     """Calls as if they wrote something, and all else read it."""
 
     def of(self, op: Operation) -> Effects:
-        return Effects(writes=1) if isinstance(op, _CALLS) else Effects(reads=1)
+        return Effects(writes=1) if is_call(op) else Effects(reads=1)
 
 
 def _is_cheap(op: Operation) -> bool:
@@ -96,7 +92,7 @@ def _is_cheap(op: Operation) -> bool:
 
 def _is_argument(address: SSAValue) -> bool:
     """Whether an address serves for nothing but calls."""
-    return all(isinstance(use.operation, _CALLS) for use in address.uses)
+    return all(is_call(use.operation) for use in address.uses)
 
 
 class _Numbering:

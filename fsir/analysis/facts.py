@@ -82,14 +82,14 @@ class BranchFacts:
         self._known[key] = value
 
     def _learn_guard(self, op: packet.GuardOp, holds: bool) -> None:
-        base, size = _reach(op)
+        base, size = reach(op)
         key = ("within" if holds else "beyond", base, op.end)
         old = self._known.get(key)
         if not isinstance(old, int) or (old < size) == holds:
             self._set(key, size)
 
     def _decide_guard(self, op: packet.GuardOp) -> bool | None:
-        base, size = _reach(op)
+        base, size = reach(op)
         within, beyond = self._known.get(("within", base, op.end)), self._known.get(("beyond", base, op.end))
         if isinstance(within, int) and size <= within:
             return True
@@ -180,7 +180,7 @@ def _comparison(op: arith.CmpiOp) -> tuple[object, bool]:
     return (name, lhs, rhs), name == predicate
 
 
-def _reach(op: packet.GuardOp) -> tuple[SSAValue, int]:
+def reach(op: packet.GuardOp) -> tuple[SSAValue, int]:
     """The base of a guard's address, and how many bytes from there on it asks for."""
     base, size = op.ptr, op.size.data
     while isinstance(offset := base.owner, packet.OffsetOp):
