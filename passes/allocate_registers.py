@@ -16,6 +16,7 @@ from fsir.object.encode import size_of
 from fsir.object.original import original_size
 from fsir.passes._each_function import each_function
 from fsir.passes._jumps import thread_jumps
+from fsir.passes._sink_copies import sink_copies
 from fsir.passes.layout_blocks import lay_out
 
 
@@ -23,9 +24,10 @@ class AllocateRegisters(ModulePass):
     """Give every value of virtual `ebpf` functions a machine register.
 
     Whole functions at a time: values live across calls go to r6–r9 or the stack, copies are coalesced, constants are
-    made again rather than kept where that costs nothing. A value named `r6…` (as `raise-registers` names them) goes to
-    r6 if it can. A function that would come out longer than its original is tried again with one exit only. Functions
-    that are allocated already are left alone; blocks are not laid out (see `layout-blocks`).
+    made again rather than kept where that costs nothing, and copies that one way of a branch needs are made there. A
+    value named `r6…` (as `raise-registers` names them) goes to r6 if it can. A function that would come out longer than
+    its original is tried again with one exit only. Functions that are allocated already are left alone; blocks are not
+    laid out (see `layout-blocks`).
     """
 
     name = "allocate-registers"
@@ -50,6 +52,7 @@ def allocate_function(func: FuncOp) -> None:
                 found = again if _laid_out_size(again.body) < shortest else found
     except AllocationError as error:
         fail(func, f"function {func.symbol}: {error}")
+    sink_copies(found.body)
     old = func.detach_region(func.body)
     func.add_region(found.body)
     old.drop_all_references()

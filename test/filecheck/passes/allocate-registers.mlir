@@ -193,3 +193,29 @@ ebpf.func @one_exit section "xdp" attributes {prog_type = "xdp", original = {cod
   %c = ebpf.movi 1 -> reg
   ebpf.exit(%c) : reg
 }
+
+// What lives over a call is copied on the way that comes to it; before that, the register that it came in is read.
+// CHECK-LABEL: ebpf.func @early_exit
+// CHECK-NEXT:  ^bb0(%[[CTX:.*]]: !ebpf.reg<r1>):
+// CHECK-NEXT:    %[[A:.*]] = ebpf.ldx32 %[[CTX]][16] : r1 -> r2
+// CHECK-NEXT:    ebpf.jnei %[[A]], 8, ^[[OUT:.*]], ^[[ON:[^ ]*]] : r2
+// CHECK:       ^[[ON]]:
+// CHECK-NEXT:    %[[KEPT:.*]] = ebpf.mov %[[CTX]] : r1 -> r6
+// CHECK-NEXT:    %{{.*}} = ebpf.ldx32 %{{.*}}[20]
+// CHECK:         ebpf.call 5()
+// CHECK:         ebpf.ldx32 %[[KEPT]][24]
+ebpf.func @early_exit section "xdp" {
+^bb0(%r1 : !ebpf.reg):
+  %r2 = ebpf.ldx32 %r1[16] : reg -> reg
+  ebpf.jnei %r2, 8, ^out, ^on : reg
+^on:
+  %r1_1 = ebpf.ldx32 %r1[20] : reg -> reg
+  %t = ebpf.call 5() -> reg
+  %b = ebpf.ldx32 %r1[24] : reg -> reg
+  %c = ebpf.add %b, %r1_1 : reg, reg -> reg
+  %d = ebpf.add %c, %t : reg, reg -> reg
+  ebpf.exit(%d) : reg
+^out:
+  %0 = ebpf.movi 0 -> reg
+  ebpf.exit(%0) : reg
+}
