@@ -72,13 +72,17 @@ def format_contents(contents: Contents) -> str:
 
 
 def fill_maps(machine: Machine, contents: Contents) -> None:
-    """Store entries in the machine's maps; others stay as they are. MapError says which entry is wrong."""
+    """Store entries in the machine's maps; others stay as they are. Global data that is listed without an entry holds
+    zeros, as in what `dump_maps` gives. MapError says which entry is wrong."""
     for name, entries in contents.items():
         target = machine.maps.get(name)
         if target is None:
             known = ", ".join(sorted(machine.maps)) or "none"
             raise MapError(f"map {name}: the program has no such map; it has {known}")
         fill_map(target, entries)
+        if not entries and isinstance(target, ArrayMap) and not target.per_cpu:
+            for key, value in list(target.set_items()):
+                target.sys_update(key, bytes(len(value)))
 
 
 def fill_map(target: Map, entries: list[Entry]) -> None:

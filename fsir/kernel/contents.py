@@ -91,7 +91,8 @@ def interfaces_in(maps: Contents) -> set[int]:
 
 
 def write_map(fd: int, shape: Shape, entries: list[Entry], world: World) -> None:
-    """Store `entries` in an existing map. Entries already there stay, unless a key is the same."""
+    """Store `entries` in an existing map. Entries already there stay, unless a key is the same; but global data that is
+    given no entry holds zeros, as in what `read_map` gives."""
     writer = WRITERS.get(shape.type)
     if writer is None:
         if entries:
@@ -149,6 +150,16 @@ def _number(entry: Entry, what: str, shape: Shape) -> int:
 def _write_plain(fd: int, shape: Shape, entries: list[Entry], world: World) -> None:
     size = shape.value_size
     syscalls.map_update_batch(fd, [(_key(e, shape), _bytes(e, "value", shape, size)) for e in entries])
+    if not entries and shape.type == MapType.ARRAY and shape.max_entries == 1 and any(_only_value(fd, shape)):
+        syscalls.map_update(fd, _ONLY, bytes(size))
+
+
+_ONLY = bytes(4)
+"""The key of global data."""
+
+
+def _only_value(fd: int, shape: Shape) -> bytes:
+    return syscalls.map_lookup(fd, _ONLY, shape.value_size) or b""
 
 
 def _read_plain(fd: int, shape: Shape, world: World) -> list[Entry]:

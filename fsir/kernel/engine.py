@@ -168,8 +168,8 @@ class KernelProgram:
         for name, entries in maps.items():
             if name in internal:
                 size = internal[name].value_size
-                for entry in entries:
-                    _patch(internal[name], 0, contents.value_of(entry, name, size))
+                for value in [contents.value_of(entry, name, size) for entry in entries] or [bytes(size)]:
+                    _patch(internal[name], 0, value)
 
     def _start_readers(self, shared: Mapping[str, int]) -> None:
         for m in self._object.maps:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from fsir.interp.engine import InterpProgram
 from fsir.kernel.engine import KernelProgram
 from fsir.object.btf import Btf, load_btf
 from fsir.object.btf_ext import load_btf_ext, store_btf_ext
 from fsir.object.elf import read_elf, write_elf
+from fsir.object.importer import import_object
 from fsir.object.mapdefs import MapDef, add_btf_map, modernise_maps, read_map_defs
 
 LEGACY = """
@@ -56,3 +58,25 @@ def test_modernised_maps_load_and_work(compile_c: Callable[..., bytes], flags: t
         assert program.run(bytes(64)).verdict == 3
         contents = program.dump_maps()
     assert contents["counts"] == [{"key": "00000000", "value": "0100000000000000"}]
+
+
+COUNTDOWN = """
+int left = 1;
+SEC("xdp") int prog(struct xdp_md *ctx) { return left-- ? XDP_PASS : XDP_DROP; }
+"""
+
+
+def test_global_data_that_became_zero_is_read_back_as_zero(compile_c: Callable[..., bytes]) -> None:
+    """Its list is empty then, like that of any array of zeros; the initial value must not come back."""
+    elf = compile_c(COUNTDOWN)
+    with KernelProgram(elf) as program:
+        assert program.run(bytes(64)).verdict == 2
+        contents = program.dump_maps()
+    assert contents[".data"] == []
+    module = import_object(elf, "countdown.o")
+    interpreted = InterpProgram(module, "prog")
+    assert interpreted.run(bytes(64)).verdict == 2
+    assert interpreted.dump_maps() == contents
+    with KernelProgram(elf, maps=contents) as program:
+        assert program.run(bytes(64)).verdict == 1
+    assert InterpProgram(module, "prog", maps=contents).run(bytes(64)).verdict == 1
