@@ -29,7 +29,9 @@ class SplitEdgesPass(ModulePass):
     Constants that only one branch passes stay where they are, unless a jump that passes the same can fall through.
 
     Where the block does nothing but return what it is passed, perhaps cut or extended, the block on the way returns the
-    constant itself, and so do jumps with constants to it; they would only have been followed by an `exit`.
+    constant itself, and so do jumps with constants to it; they would only have been followed by an `exit`. Where but
+    one branch and some jumps lead there, the branch gets an end of its own, too: the function may be an instruction
+    longer by that, and every way through it is one shorter.
     """
 
     name = "split-edges"
@@ -47,8 +49,14 @@ def split_edges(region: Region) -> None:
         end = _End.of(block)
         for edges in _shared(incoming):
             _lead_by_way(region, block, edges, end)
-        if end is not None:
-            end.at_jumps([edge for edge in incoming if edge[0].successors[edge[1]] is block])
+        if end is None:
+            continue
+        left = [edge for edge in incoming if edge[0].successors[edge[1]] is block]
+        branches = [edge for edge in left if not isinstance(edge[0], cf.BranchOp)]
+        if len(branches) == 1 < len(left) and end.with_constants(successor_operands(*branches[0])) is not None:
+            _lead_by_way(region, block, branches, end)
+            left.remove(branches[0])
+        end.at_jumps(left)
 
 
 @dataclass(frozen=True)

@@ -155,3 +155,46 @@ ebpf.func @cut section "xdp" attributes {prog_type = "xdp"} {
   %out = arith.extui %low : i32 to i64
   packet.verdict %out : i64
 }
+
+// One branch and one jump: each has its end. With another branch, there is one end for all.
+// CHECK-LABEL: ebpf.func @lone
+// CHECK:           cf.cond_br %a, ^[[OWN:bb[0-9]+]], ^bb1
+// CHECK:         ^bb1:
+// CHECK-NEXT:      %time = ebpf.call 7
+// CHECK-NEXT:      packet.verdict %time
+// CHECK:         ^[[OWN]]:
+// CHECK-NEXT:      %[[TWO:.*]] = arith.constant 2 : i64
+// CHECK-NEXT:      packet.verdict %[[TWO]] : i64
+ebpf.func @lone section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %two = arith.constant 2 : i64
+  %a = arith.cmpi ult, %word, %two : i64
+  cf.cond_br %a, ^bb2(%two : i64), ^bb1
+^bb1:
+  %time = ebpf.call 7() -> i64
+  cf.br ^bb2(%time : i64)
+^bb2(%r: i64):
+  packet.verdict %r : i64
+}
+
+// CHECK-LABEL: ebpf.func @two_branches
+// CHECK:           cf.cond_br %a, ^bb3(%two : i64), ^bb1
+// CHECK:           cf.cond_br %b, ^bb3(%word : i64), ^bb2
+ebpf.func @two_branches section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %word = arith.extui %queue : i32 to i64
+  %two = arith.constant 2 : i64
+  %a = arith.cmpi ult, %word, %two : i64
+  %b = arith.cmpi ugt, %word, %two : i64
+  cf.cond_br %a, ^bb3(%two : i64), ^bb1
+^bb1:
+  cf.cond_br %b, ^bb3(%word : i64), ^bb2
+^bb2:
+  %time = ebpf.call 7() -> i64
+  cf.br ^bb3(%time : i64)
+^bb3(%r: i64):
+  packet.verdict %r : i64
+}
