@@ -126,18 +126,27 @@ FS_EXPORT const char *fs_counter_names(void)
 FS_EXPORT void fs_process(struct fs_packet *packet)
 {
 	struct fs_run *run = &fs_state;
-	uint64_t base = (uint64_t)(uintptr_t)packet->buffer;
+	const uint64_t base = (uint64_t)(uintptr_t)packet->buffer;
+	int reason;
 
 	fs_current = packet;
 	run->meta = base + packet->meta;
 	run->data = base + packet->data;
 	run->end = base + packet->end;
 	run->first = base + packet->first;
-	run->limit = base + packet->size;
+	run->room = packet->size - packet->first;
 	run->ifindex = packet->ifindex;
 	run->queue = packet->queue;
 	run->cpu = packet->cpu;
-	packet->verdict = fs_run_packet(run);
+	run->message[0] = 0;
+	run->counters.received++;
+	reason = setjmp(run->escape);
+	if (!reason) {
+		packet->verdict = fs_run_packet(run);
+	} else {
+		fs_abandon(run, reason);
+		packet->verdict = XDP_VERDICT_DROP;
+	}
 	packet->meta = (uint32_t)(run->meta - base);
 	packet->data = (uint32_t)(run->data - base);
 	packet->end = (uint32_t)(run->end - base);

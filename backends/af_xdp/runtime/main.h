@@ -89,15 +89,19 @@ static void fs_check_socket(const struct fs_queue *queue)
 
 static void fs_step(struct fs_queue *queue, int timeout_ms)
 {
-	struct pollfd waiting = { .fd = xsk_socket__fd(queue->socket), .events = POLLIN };
+	struct pollfd waiting;
+	bool idle;
 
-	fs_complete(queue);
+	if (queue->outstanding)
+		fs_complete(queue);
 	fs_refill(queue);
-	if (!fs_receive(queue)) {
+	idle = !fs_receive(queue);
+	if (idle) {
+		waiting = (struct pollfd){ .fd = xsk_socket__fd(queue->socket), .events = POLLIN };
 		if (timeout_ms ? !poll(&waiting, 1, timeout_ms) : !(++queue->idle & 0xffff))
 			fs_check_socket(queue);
 	}
-	fs_kick(queue);
+	fs_kick(queue, idle);
 }
 
 static int fs_patience(void)

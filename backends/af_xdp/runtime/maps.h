@@ -224,8 +224,8 @@ FS_API uint64_t fs_map_redirect(struct fs_run *run, uint32_t index, uint64_t key
 	return XDP_VERDICT_REDIRECT;
 }
 
-/* The packet is done: write back what the program changed, and forget the copies. */
-FS_API void fs_values_end(struct fs_run *run)
+/* Write back what the program changed in copies. */
+FS_API void fs_write_back(struct fs_run *run)
 {
 	for (struct fs_value *value = run->values; value; value = value->next) {
 		const struct fs_map *map = &fs_maps[value->map];
@@ -236,6 +236,15 @@ FS_API void fs_values_end(struct fs_run *run)
 			run->counters.map_errors++;
 	}
 	run->values = NULL;
+}
+
+/* The packet is done: forget the copies. */
+FS_INLINE void fs_values_end(struct fs_run *run)
+{
+	if (!FS_MAP_COUNT)
+		return;
+	if (run->values)
+		fs_write_back(run);
 	run->block = NULL;
 	fs_env_release(run);
 }

@@ -425,7 +425,9 @@ static void fs_env_hold(struct fs_run *run)
 
 static void fs_env_release(struct fs_run *run)
 {
-	if (fs_threads && run->alone)
+	if (!run->alone)
+		return;
+	if (fs_threads)
 		pthread_mutex_unlock(&fs_written);
 	run->alone = false;
 }

@@ -34,7 +34,7 @@ FS_API uint64_t fs_adjust_tail(struct fs_run *run, uint64_t by)
 {
 	uint64_t end = run->end + (uint64_t)(int64_t)(int32_t)by;
 
-	if (end > run->limit || end < run->data + FS_ETH_HLEN)
+	if ((end > run->end && end > run->first + run->room) || end < run->data + FS_ETH_HLEN)
 		return (uint64_t)-FS_EINVAL;
 	if (end > run->end)
 		memset((uint8_t *)(uintptr_t)run->end, 0, end - run->end);
@@ -124,10 +124,10 @@ FS_API bool fs_arrive(struct fs_run *run)
 	uint64_t size = 0, room = run->data - run->first;
 	bool in_frame = true;
 
-	run->header = NULL;
-	run->resume = 0;
 	if (!FS_ARRIVAL_COUNT)
 		return true;
+	run->header = NULL;
+	run->resume = 0;
 	if (room >= FS_TRAILER + FS_HEADER && fs_get(data - 2, 2) == FS_HANDOFF_MAGIC) {
 		in_frame = false;
 		size = fs_get(data - FS_TRAILER, 2);

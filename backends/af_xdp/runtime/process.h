@@ -1,13 +1,9 @@
-/* One packet through the program: the verdict, with every way in which it can go wrong counted. */
-
-/* Whether the program ran to its end, with `verdict`. */
-FS_API bool fs_execute(struct fs_run *run, uint32_t *verdict)
-{
-	if (setjmp(run->escape))
-		return false;
-	*verdict = (uint32_t)fs_program(run);
-	return true;
-}
+/*
+ * One packet through the program, with every way in which it can go wrong counted.
+ *
+ * A transport calls fs_run_packet() where run->escape is set: a packet that cannot go on ends with longjmp() there, and
+ * is the transport's again with fs_abandon(). So one setjmp() serves for many packets.
+ */
 
 /* Carry out the verdict of a program that ended on the NIC. */
 FS_API uint32_t fs_finish(struct fs_run *run)
@@ -21,30 +17,30 @@ FS_API uint32_t fs_finish(struct fs_run *run)
 	return how == FS_FINISHED_PASS ? XDP_VERDICT_PASS : XDP_VERDICT_ABORTED;
 }
 
-/* `run` holds the packet's bounds. A violation or a missing handoff header drops the packet. */
-FS_API uint32_t fs_run_packet(struct fs_run *run)
+/* The verdict. `run` holds the packet's bounds. */
+FS_INLINE uint32_t fs_run_packet(struct fs_run *run)
 {
-	uint32_t verdict = XDP_VERDICT_DROP;
-	bool completed;
+	uint32_t verdict;
 
-	run->redirect.kind = FS_NOWHERE;
-	run->loops = 0;
 	run->depth = 0;
 	run->stack_top = 0;
-	run->message[0] = 0;
-	run->counters.received++;
-	if (!fs_arrive(run)) {
-		snprintf(run->message, sizeof(run->message), "no handoff header that this part knows");
-		run->counters.handoff_errors++;
-		return XDP_VERDICT_DROP;
-	}
-	if (run->header && fs_is_finished(run->resume))
+	run->loops = 0;
+	run->redirect.kind = FS_NOWHERE;
+	if (FS_UNLIKELY(!fs_arrive(run)))
+		fs_refuse(run);
+	if (FS_ARRIVAL_COUNT && run->header && FS_UNLIKELY(fs_is_finished(run->resume)))
 		return fs_finish(run);
-	completed = fs_execute(run, &verdict);
+	verdict = (uint32_t)fs_program(run);
 	fs_values_end(run);
-	if (!completed) {
-		run->counters.violations++;
-		return XDP_VERDICT_DROP;
-	}
 	return verdict;
+}
+
+/* After longjmp(): the packet is dropped, and counted by its reason, which run->message says in words. */
+__attribute__((cold)) FS_API void fs_abandon(struct fs_run *run, int reason)
+{
+	fs_values_end(run);
+	if (reason == FS_REFUSED)
+		run->counters.handoff_errors++;
+	else
+		run->counters.violations++;
 }

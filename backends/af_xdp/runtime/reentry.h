@@ -218,8 +218,6 @@ static void fs_reenter(struct fs_reentry *way, struct fs_run *run)
 		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
 	bool passes[FS_REENTRY_BATCH];
 
-	if (!way->waiting)
-		return;
 	for (uint32_t i = 0; i < way->waiting; i++)
 		passes[i] = way->slots[i].go == FS_GO_PASS;
 	*(volatile uint32_t *)way->next_slot = 0;

@@ -45,14 +45,12 @@ struct fs_counters {
 #undef FS_COUNTER
 };
 
-/* All that the processing of packets changes outside of maps: each thread has its own. */
+/* All that the processing of packets changes outside of maps: each thread has its own. What every packet needs is
+ * together, at the beginning. */
 struct fs_run {
-	/* The packet: [meta, data) is metadata, [data, end) the frame; room from first to limit. */
+	/* The packet: [meta, data) is metadata, [data, end) the frame; it may grow into the `room` from `first` on. */
 	uint64_t meta, data, end;
-	uint64_t first, limit;
-	uint32_t ifindex, queue, cpu;
-	uint64_t now_ns;
-	struct fs_context context;
+	uint64_t first, room;
 
 	/* The handoff header, if the packet came with one. */
 	const uint8_t *header;
@@ -62,23 +60,30 @@ struct fs_run {
 	uint32_t arrival; /* index in fs_arrivals; FS_ARRIVAL_COUNT for none of them */
 	bool in_frame;	  /* the header is the first bytes of the frame */
 
-	struct fs_redirect redirect;
-	uint32_t loops; /* what may_goto has used of its budget */
+	bool alone;	      /* other threads wait before they use maps that are written, see maps.h */
 	uint32_t depth;
-	uint32_t stack_top; /* frames in use are stack[0 .. stack_top) */
-	uint8_t stack[FS_STACK_SIZE] __attribute__((aligned(16)));
-
-	struct fs_value *values;	 /* copies of map values in use */
-	struct fs_block *blocks, *block; /* their memory, and where in it there is room */
-	uint8_t *percpu;		 /* room for an element of a map with one value per CPU */
-	bool alone;			 /* other threads wait before they use maps that are written, see maps.h */
-	uint64_t random;
-	jmp_buf escape;
-	char message[160]; /* what the violation was */
+	uint32_t stack_top;   /* frames in use are stack[0 .. stack_top) */
+	uint32_t loops;	      /* what may_goto has used of its budget */
+	struct fs_redirect redirect;
+	struct fs_value *values; /* copies of map values in use */
+	struct fs_block *block;	 /* where in their memory there is room */
 
 	struct fs_counters counters;
 	uint64_t resumed[FS_ARRIVAL_COUNT + 1]; /* packets that came to each resume point */
+
+	uint32_t ifindex, queue, cpu;
+	uint64_t now_ns;
+	struct fs_context context;
+	struct fs_block *blocks; /* all memory of copies */
+	uint8_t *percpu;	 /* room for an element of a map with one value per CPU */
+	uint64_t random;
+	jmp_buf escape;
+	char message[160]; /* what the violation was */
+	uint8_t stack[FS_STACK_SIZE] __attribute__((aligned(16)));
 };
+
+/* Why a packet was not processed to its end. */
+enum { FS_VIOLATION = 1, FS_REFUSED };
 
 /* End the packet: `verb` of `size` bytes at `address`, which lies in no object the program may touch. */
 __attribute__((noreturn, cold, noinline)) FS_API void fs_violation(struct fs_run *run, const char *verb,
@@ -94,14 +99,21 @@ __attribute__((noreturn, cold, noinline)) FS_API void fs_violation(struct fs_run
 		snprintf(where, sizeof(where), "%#llx", (unsigned long long)address);
 	snprintf(run->message, sizeof(run->message), "%s of %llu bytes at %s (the packet has %llu)", verb,
 		 (unsigned long long)size, where, (unsigned long long)(run->end - run->data));
-	longjmp(run->escape, 1);
+	longjmp(run->escape, FS_VIOLATION);
 }
 
 /* End the packet for another reason. */
 __attribute__((noreturn, cold, noinline)) FS_API void fs_fail(struct fs_run *run, const char *why)
 {
 	snprintf(run->message, sizeof(run->message), "%s", why);
-	longjmp(run->escape, 1);
+	longjmp(run->escape, FS_VIOLATION);
+}
+
+/* End a packet of a handoff that is not one of this part's. */
+__attribute__((noreturn, cold, noinline)) FS_API void fs_refuse(struct fs_run *run)
+{
+	snprintf(run->message, sizeof(run->message), "no handoff header that this part knows");
+	longjmp(run->escape, FS_REFUSED);
 }
 
 /* A zeroed frame of `size` bytes for a function; its address. */

@@ -6,7 +6,7 @@
  * holds, so that packets being transmitted do not starve reception.
  */
 
-enum { FS_FRAME = 4096, FS_FRAMES = 4096, FS_FILL = 2048, FS_RING = 2048, FS_BATCH = 64 };
+enum { FS_FRAME = 4096, FS_FRAMES = 4096, FS_FILL = 2048, FS_RING = 2048, FS_BATCH = 64, FS_AHEAD = 4 };
 enum { FS_RESERVED = 40, FS_TAILROOM = 320 }; /* struct xdp_frame, struct skb_shared_info: the kernel's limits */
 
 #ifndef SO_PREFER_BUSY_POLL /* kernel 5.11 */
@@ -24,9 +24,12 @@ struct fs_queue {
 	uint8_t *memory;
 	uint64_t spare[FS_FRAMES]; /* frames that are in no ring */
 	uint32_t spares;
+	uint32_t lent;	      /* frames that the kernel has for packets to come */
 	uint32_t outstanding; /* frames in transmission */
 	uint32_t prepared;    /* of those, on the transmit ring and not yet shown to the kernel */
 	uint32_t idle;	      /* looks for packets, in vain */
+	uint32_t turn;	      /* the packet of the batch that is being processed */
+	uint64_t kept;	      /* those of the batch that are being transmitted, a bit for each */
 	struct fs_reentry reentry;
 	struct fs_run run;
 };
@@ -65,16 +68,20 @@ static void fs_env_print(struct fs_run *run, const char *text, size_t length)
 	fputc('\n', stderr);
 }
 
+/* Lend frames to the kernel. How many it has is known here: looking at the ring would fetch a cache line that its CPU
+ * writes all the time. */
 static void fs_refill(struct fs_queue *queue)
 {
-	uint32_t at, count = xsk_prod_nb_free(&queue->fill, queue->spares);
+	uint32_t at, count = FS_FILL - queue->lent;
 
 	if (count > queue->spares)
 		count = queue->spares;
-	count = xsk_ring_prod__reserve(&queue->fill, count, &at);
+	if (!count || xsk_ring_prod__reserve(&queue->fill, count, &at) != count)
+		return;
 	for (uint32_t i = 0; i < count; i++)
 		*xsk_ring_prod__fill_addr(&queue->fill, at + i) = queue->spare[--queue->spares];
 	xsk_ring_prod__submit(&queue->fill, count);
+	queue->lent += count;
 }
 
 static void fs_give_back(struct fs_queue *queue, uint64_t address)
@@ -150,15 +157,27 @@ static int fs_create_socket(struct fs_queue *queue, const struct fs_port *port, 
 	return error;
 }
 
+/* Room for all frames, in huge pages where the kernel has some: each frame is a page of its own, and addresses of small
+ * ones are forgotten from one use to the next. */
+static uint8_t *fs_packet_memory(void)
+{
+	enum { HUGE = 2 << 20 };
+	const size_t size = (size_t)FS_FRAMES * FS_FRAME;
+	uint8_t *memory = mmap(NULL, size + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		fs_die("out of memory");
+	memory += -(uintptr_t)memory % HUGE;
+	madvise(memory, size, MADV_HUGEPAGE);
+	return memory;
+}
+
 static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, uint32_t key)
 {
 	enum { TRIES = 50, PAUSE_MS = 20 };
 	int error, fd;
 
-	queue->memory = mmap(NULL, (size_t)FS_FRAMES * FS_FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			     -1, 0);
-	if (queue->memory == MAP_FAILED)
-		fs_die("out of memory");
+	queue->memory = fs_packet_memory();
 	error = fs_create_socket(queue, port, key);
 	for (int i = 0; i < TRIES && error == -EBUSY; i++) { /* one that has died is forgotten after some time */
 		poll(NULL, 0, PAUSE_MS);
@@ -179,6 +198,7 @@ static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, u
 	queue->run.percpu = calloc(1, fs_percpu_size);
 	if (!queue->run.percpu)
 		fs_die("out of memory");
+	queue->run.room = FS_FRAME - FS_TAILROOM - FS_RESERVED;
 	fs_open_reentry(&queue->reentry);
 	error = bpf_map_update_elem(port->socket_map, &key, &fd, BPF_ANY);
 	if (error)
@@ -213,81 +233,131 @@ static bool fs_transmit(struct fs_queue *queue)
 	descriptor->options = 0;
 	queue->prepared++;
 	queue->outstanding++;
+	queue->kept |= UINT64_C(1) << queue->turn;
 	return true;
 }
 
-/* Wake the kernel up where it waits for that. In copy mode one call sends 32 packets, and says EAGAIN for the rest. */
-static void fs_kick(struct fs_queue *queue)
+/* Wake the kernel up where it waits for that. In copy mode one call sends 32 packets, and says EAGAIN for the rest.
+ * Where packets come, the kernel needs no waking up to receive them. */
+static void fs_kick(struct fs_queue *queue, bool idle)
 {
-	int fd = xsk_socket__fd(queue->socket);
+	int fd;
 
-	xsk_ring_prod__submit(&queue->tx, queue->prepared);
+	if (!idle && !queue->outstanding && !fs_options.busy_poll)
+		return;
+	fd = xsk_socket__fd(queue->socket);
+	if (queue->prepared)
+		xsk_ring_prod__submit(&queue->tx, queue->prepared);
 	queue->prepared = 0;
 	for (uint32_t sent = 0; sent < queue->outstanding && xsk_ring_prod__needs_wakeup(&queue->tx); sent += 32)
 		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno != EAGAIN)
 			break;
-	if (fs_options.busy_poll || xsk_ring_prod__needs_wakeup(&queue->fill))
+	if (fs_options.busy_poll || (idle && xsk_ring_prod__needs_wakeup(&queue->fill)))
 		recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 
-/* Carry the verdict out: whether the frame is free afterwards. */
-static bool fs_conclude(struct fs_queue *queue, uint32_t verdict)
+/* Carry the verdict out. */
+static void fs_conclude(struct fs_queue *queue, uint32_t verdict)
 {
 	struct fs_run *run = &queue->run;
 
 	switch (verdict) {
 	case XDP_PASS: /* counted when it has gone */
 		run->counters.pass_errors += !fs_pass(&queue->reentry, run);
-		return true;
+		break;
 	case XDP_REDIRECT:
 		run->counters.redirect_errors += !fs_redirect_packet(&queue->reentry, run);
-		return true;
+		break;
 	case XDP_TX:
-		if (!fs_transmit(queue)) {
-			run->counters.tx_full++;
-			return true;
-		}
-		run->counters.transmitted++;
-		return false;
+		*(fs_transmit(queue) ? &run->counters.transmitted : &run->counters.tx_full) += 1;
+		break;
 	case XDP_DROP:
-		run->counters.dropped += !run->message[0]; /* those with a message are counted by their reason */
-		return true;
+		run->counters.dropped++;
+		break;
 	default:
 		run->counters.aborted++;
-		return true;
 	}
+}
+
+/* Have the bytes of a packet come into the cache; a header may stand in front of it. */
+static void fs_prefetch(const struct fs_queue *queue, uint32_t at)
+{
+	const uint8_t *packet = queue->memory + xsk_ring_cons__rx_desc(&queue->rx, at)->addr;
+
+	if (FS_ARRIVAL_COUNT)
+		__builtin_prefetch(packet - 64);
+	__builtin_prefetch(packet);
+}
+
+/* Process `count` received packets, from number queue->turn on. (Inlined behind setjmp(), it would have no registers.) */
+__attribute__((noinline)) static void fs_process_batch(struct fs_queue *queue, uint32_t at, uint32_t count)
+{
+	struct fs_run *run = &queue->run;
+
+	for (uint32_t i = queue->turn; i < count; i++) {
+		const struct xdp_desc *descriptor = xsk_ring_cons__rx_desc(&queue->rx, at + i);
+		uint64_t address = descriptor->addr;
+		uint64_t frame = (uint64_t)(uintptr_t)queue->memory + (address & ~(uint64_t)(FS_FRAME - 1));
+
+		queue->turn = i;
+		if (i + FS_AHEAD < count)
+			fs_prefetch(queue, at + i + FS_AHEAD);
+		run->data = run->meta = (uint64_t)(uintptr_t)queue->memory + address;
+		run->end = run->data + descriptor->len;
+		run->first = frame + FS_RESERVED;
+		fs_conclude(queue, fs_run_packet(run));
+	}
+}
+
+/* The frames of the batch go back to the kernel at once, those that are being transmitted excepted. The kernel shows
+ * packets before it shows that their places on the fill ring are free: if that came in between, they go back later. */
+static void fs_recycle(struct fs_queue *queue, uint32_t at, uint32_t count)
+{
+	uint32_t put = 0, back = count - (uint32_t)__builtin_popcountll(queue->kept);
+	const bool at_once = xsk_ring_prod__reserve(&queue->fill, back, &put) == back;
+
+	queue->lent -= count;
+	for (uint32_t i = 0; i < count; i++) {
+		const uint64_t address = xsk_ring_cons__rx_desc(&queue->rx, at + i)->addr;
+
+		if (queue->kept >> i & 1)
+			continue;
+		if (at_once)
+			*xsk_ring_prod__fill_addr(&queue->fill, put++) = address;
+		else
+			fs_give_back(queue, address);
+	}
+	if (!at_once)
+		return;
+	xsk_ring_prod__submit(&queue->fill, back);
+	queue->lent += back;
 }
 
 /* Process the packets that are there: how many. */
 static uint32_t fs_receive(struct fs_queue *queue)
 {
-	uint32_t at, count = xsk_ring_cons__peek(&queue->rx, FS_BATCH, &at);
+	uint32_t at = 0;
+	const uint32_t count = xsk_ring_cons__peek(&queue->rx, FS_BATCH, &at);
 	struct fs_run *run = &queue->run;
-	int cpu = sched_getcpu();
+	int cpu, reason;
 
+	if (!count)
+		return 0;
+	cpu = sched_getcpu();
 	run->cpu = cpu < 0 || cpu >= fs_cpus ? 0 : (uint32_t)cpu;
-	for (uint32_t i = 0; i < count; i++) {
-		const struct xdp_desc *descriptor = xsk_ring_cons__rx_desc(&queue->rx, at + i);
-		uint64_t address = descriptor->addr;
-		uint64_t frame = (uint64_t)(uintptr_t)queue->memory + (address & ~(uint64_t)(FS_FRAME - 1));
-
-		if (i + 1 < count) { /* a header may stand in front of it */
-			const uint8_t *next = queue->memory + xsk_ring_cons__rx_desc(&queue->rx, at + i + 1)->addr;
-
-			__builtin_prefetch(next - 64);
-			__builtin_prefetch(next);
-		}
-		run->data = run->meta = (uint64_t)(uintptr_t)queue->memory + address;
-		run->end = run->data + descriptor->len;
-		run->first = frame + FS_RESERVED;
-		run->limit = frame + FS_FRAME - FS_TAILROOM;
-		if (run->limit < run->end)
-			run->limit = run->end;
-		if (fs_conclude(queue, fs_run_packet(run)))
-			fs_give_back(queue, address);
+	queue->turn = 0;
+	queue->kept = 0;
+	reason = setjmp(run->escape);
+	if (reason) { /* packet number queue->turn could not go on; the others can */
+		fs_abandon(run, reason);
+		queue->turn++;
 	}
+	fs_process_batch(queue, at, count);
+	fs_recycle(queue, at, count);
 	xsk_ring_cons__release(&queue->rx, count);
-	fs_reenter(&queue->reentry, run);
+	run->counters.received += count;
+	if (queue->reentry.waiting)
+		fs_reenter(&queue->reentry, run);
 	return count;
 }
 
