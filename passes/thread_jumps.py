@@ -77,7 +77,8 @@ class _Round:
         self.ask()
         changed = [self.thread(block, known) for block, known in self.known.items()]
         if self.definitions:
-            needing = {value: self.needing(value, set(made)) for value, made in self.definitions.items()}
+            incoming = predecessors(self.region)
+            needing = {value: _needing(value, set(made), incoming) for value, made in self.definitions.items()}
             repair(self.region, self.definitions, lambda value, block: block in needing[value])
         return any(changed)
 
@@ -180,24 +181,24 @@ class _Round:
                 self.definitions.setdefault(value, {})[own] = copied
         return own
 
-    def needing(self, value: SSAValue, copies: set[Block]) -> set[Block]:
-        """The blocks that need a value on entry, now that the copies of its block define it, too."""
-        home = value.owner if isinstance(value.owner, Block) else value.owner.parent
-        incoming = predecessors(self.region)
-        found: set[Block] = set()
-        work = [use.operation.parent for use in value.uses]
-        while work:
-            block = work.pop()
-            if block is None or block is home or block in copies or block in found:
-                continue
-            found.add(block)
-            work += [op.parent for op, _ in incoming[block]]
-        return found
-
 
 _FREE = (arith.ConstantOp, arith.TruncIOp, ebpf.CastOp)
 """What costs nothing, or no more there than here."""
 _SINGLE = (ebpf.MayGotoOp, ebpf.AllocaOp)
+
+
+def _needing(value: SSAValue, copies: set[Block], incoming: dict[Block, list[Edge]]) -> set[Block]:
+    """The blocks that need a value on entry, where copies of its block define it, too."""
+    home = value.owner if isinstance(value.owner, Block) else value.owner.parent
+    found: set[Block] = set()
+    work = [use.operation.parent for use in value.uses]
+    while work:
+        block = work.pop()
+        if block is None or block is home or block in copies or block in found:
+            continue
+        found.add(block)
+        work += [op.parent for op, _ in incoming[block]]
+    return found
 
 
 def _make_where_used(block: Block) -> None:
