@@ -13,11 +13,14 @@ from fsir.dialects.ebpf import UNALLOCATED, CastOp, ExitOp, FuncOp, MovRIOp, fun
 from fsir.driver.diagnostics import fail
 from fsir.isa import INSN_SIZE
 from fsir.object.encode import size_of
-from fsir.object.original import original_size
+from fsir.object.original import original_body, original_size
 from fsir.passes._each_function import each_function
 from fsir.passes._jumps import thread_jumps
 from fsir.passes._sink_copies import sink_copies
 from fsir.passes.layout_blocks import lay_out
+from fsir.regalloc.allocate import Allocation, Cost, allocate
+from fsir.regalloc.model import AllocationError
+from fsir.regalloc.paths import path_excess
 
 
 class AllocateRegisters(ModulePass):
@@ -39,27 +42,45 @@ class AllocateRegisters(ModulePass):
 
 def allocate_function(func: FuncOp) -> None:
     """Allocate one virtual function. Raises FailedAt, the function unchanged, when it cannot be."""
-    from fsir.regalloc.allocate import allocate
-    from fsir.regalloc.model import AllocationError
-
-    size = original_size(func)
+    judge = _Judge(func) if func.original is not None else None
     try:
-        found = allocate(func)
-        if size is not None and found.size > size:
-            shortest = _laid_out_size(found.body)
-            if shortest > size and join_exits(func.body):
-                again = allocate(func)
-                found = again if _laid_out_size(again.body) < shortest else found
+        found = allocate(func, judge)
+        if judge is not None and judge.is_longer(found):
+            before = judge(found)
+            if join_exits(func.body):
+                again = allocate(func, judge)
+                found = again if judge(again) < before else found
     except AllocationError as error:
         fail(func, f"function {func.symbol}: {error}")
-    sink_copies(found.body)
+    if judge is None:
+        sink_copies(found.body)
     old = func.detach_region(func.body)
     func.add_region(found.body)
     old.drop_all_references()
 
 
+class _Judge:
+    """Compares allocations of a function with its original code: the length, and what the path that loses most takes
+    more. Bodies are laid out for that."""
+
+    def __init__(self, func: FuncOp) -> None:
+        self.original = original_body(func)
+        self.size = original_size(func) or 0
+
+    def __call__(self, found: Allocation) -> Cost:
+        sink_copies(found.body)
+        lay_out(found.body)
+        size = _laid_out_size(found.body)
+        excess = path_excess(self.original, found.body) or 0.0
+        longer, slower = max(size - self.size, 0), max(excess, 0.0)
+        return float(longer > 0 or slower > 0), longer, slower, size
+
+    def is_longer(self, found: Allocation) -> bool:
+        """Whether a body that was judged is longer than the original."""
+        return _laid_out_size(found.body) > self.size
+
+
 def _laid_out_size(body: Region) -> int:
-    lay_out(body)
     return sum(size_of(op) for block in body.blocks for op in block.ops) // INSN_SIZE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from xdsl.ir import Operation, Region
@@ -16,6 +16,8 @@ from fsir.regalloc.emit import emit
 from fsir.regalloc.interference import Graph, interference
 from fsir.regalloc.model import ALLOCATABLE, FIRST, AllocationError, MachineCode
 from fsir.regalloc.redundant import drop_redundant
+from fsir.regalloc.sink_stores import sink_stores
+from fsir.regalloc.slots import share_slots
 from fsir.regalloc.spill import spill
 from fsir.regalloc.split import Splitter
 
@@ -32,24 +34,74 @@ class Allocation:
     cuts: int
 
 
-def allocate(func: FuncOp) -> Allocation:
+@dataclass(frozen=True)
+class Way:
+    """How to go about an allocation: coalesce all copies, or only those whose ends shared a register originally; cut
+    live ranges; make constants anew for everything that gets them, or keep them as they come; by the `length` that
+    an instruction costs however seldom it is executed (1: by length alone); by the `faith` in original registers: what
+    it is worth that a value gets the one that it had; cut live ranges at all calls, `late`, rather than once."""
+
+    hinted_only: bool = False
+    cuts: bool = True
+    constants_apart: bool = True
+    length: float = 0.3
+    faith: float = 0.25
+    late: bool = False
+    early_saves: bool = False
+
+
+WAYS = (
+    Way(),
+    Way(hinted_only=True),
+    Way(cuts=False),
+    Way(late=True),
+    Way(late=True, constants_apart=False),
+    Way(late=True, hinted_only=True, constants_apart=False, faith=4.0),
+    Way(late=True, early_saves=True),
+    Way(early_saves=True, constants_apart=False),
+    Way(constants_apart=False),
+    Way(hinted_only=True, constants_apart=False),
+    Way(hinted_only=True, constants_apart=False, faith=4.0),
+    Way(constants_apart=False, faith=4.0),
+    Way(faith=0.03),
+    Way(constants_apart=False, faith=0.03),
+    Way(length=1.0),
+    Way(cuts=False, constants_apart=False),
+)
+"""What is tried, as long as nothing is good enough."""
+
+_ENOUGH = 2
+"""How many more are tried after the first good one, if it needs spills or cuts."""
+
+_WORK = 30_000
+"""How many operations to allocate, over all that is tried."""
+_LEAST_WAYS = 3
+
+Cost = tuple[float, ...]
+"""What allocations are compared by: the smallest is best. The first number is 0 if that is good enough."""
+
+
+def allocate(func: FuncOp, judge: Callable[[Allocation], Cost] | None = None, ways: Sequence[Way] = WAYS) -> Allocation:
     """Allocate a virtual function, without changing it. Raises AllocationError when that is impossible.
 
-    Coalescing as much as possible may ask too much of the registers, and cutting live ranges may cost more copies than
-    it saves. Where one of these was at work, the function is allocated again without it: with only those copies
-    coalesced whose ends shared a register originally, and without cuts. The shortest result is taken.
+    No way to do it is best for all code: coalescing as much as possible may ask too much of the registers, cutting live
+    ranges may cost more copies than it saves. So several are tried until one is good enough, and the best is taken:
+    `judge` says what an allocation costs, and may change its body. Without it, all are good, and the shortest is best.
     """
+    judge = judge or _plain_cost
     best: Allocation | None = None
+    least: Cost = ()
     failure: AllocationError | None = None
-    for hinted_only, cuts in ((False, True), (True, True), (False, False)):
+    for number, way in enumerate(ways[: _most_ways(func)]):
         try:
-            found = _Attempt(func, hinted_only, cuts).run()
+            found = _Attempt(func, way).run()
         except AllocationError as error:
             failure = error
             continue
-        if best is None or found.size < best.size:
-            best = found
-        if not found.spill_slots and not found.cuts:
+        cost = judge(found)
+        if best is None or cost < least:
+            best, least = found, cost
+        if not least[0] and (number >= _ENOUGH or not (found.spill_slots or found.cuts)):
             break
     if best is None:
         assert failure is not None
@@ -57,28 +109,37 @@ def allocate(func: FuncOp) -> Allocation:
     return best
 
 
+def _most_ways(func: FuncOp) -> int:
+    """How many ways may be tried: few for functions so large that each takes long."""
+    size = sum(len(block.ops) for block in func.body.blocks)
+    return max(_LEAST_WAYS, _WORK // max(size, 1))
+
+
+def _plain_cost(found: Allocation) -> Cost:
+    return 0.0, found.size
+
+
 class _Attempt:
-    def __init__(self, func: FuncOp, hinted_only: bool, cuts: bool = True) -> None:
+    def __init__(self, func: FuncOp, way: Way) -> None:
         self.func = func
-        self.cuts = cuts
-        self.hinted_only = hinted_only
-        self.code: MachineCode = build(func)
-        localise(self.code)
+        self.way = way
+        self.code: MachineCode = build(func, way.length)
+        localise(self.code, way.constants_apart)
         drop_repeated(self.code)
         self.blocked: set[tuple[int, int]] = set()
-        self.splitter = Splitter(self.code, self.blocked)
-        self.first: Graph | None = None
-        """The graph before any spill, with all values whole: it says which stack slots can be shared."""
+        self.splitter = Splitter(self.code, self.blocked, way.late)
+        if way.early_saves:
+            self.splitter.save_all()
 
     def run(self) -> Allocation:
         code = self.code
         for _ in range(_MAX_ROUNDS):
             graph = interference(code)
-            classes = coalesce(code, _copy(graph), self.blocked, self.hinted_only)
+            classes = coalesce(code, _copy(graph), self.blocked, self.way.hinted_only)
             if make_again(code, self.apart(classes)):
                 graph = interference(code)
-                classes = coalesce(code, _copy(graph), self.blocked, self.hinted_only)
-            colouring = colour(code, graph, classes)
+                classes = coalesce(code, _copy(graph), self.blocked, self.way.hinted_only)
+            colouring = colour(code, graph, classes, self.way.faith)
             if not colouring.failed:
                 return self.finish(graph, classes, colouring)
             if not (self.take_apart(graph, classes, colouring) or self.split(classes, colouring)):
@@ -108,8 +169,8 @@ class _Attempt:
 
     def split(self, classes: Classes, colouring: Colouring) -> bool:
         """Cut live ranges that keep registers from classes that found none; False when there is nothing to cut."""
-        failed = [leader for leader in colouring.failed if colouring.cost[leader] > 0]
-        if not (self.cuts and failed):
+        failed = [leader for leader in colouring.failed if colouring.cost[leader] > 0 or self.way.late]
+        if not (self.way.cuts and failed):
             return False
         around = [[node for n in classes.adjacent[leader] for node in classes.members[n]] for leader in failed]
         return self.splitter.make_room([classes.members[leader] for leader in failed], around)
@@ -131,30 +192,14 @@ class _Attempt:
                 raise AllocationError("an instruction needs more registers at once than there are")
             chosen.append(min(neighbours, key=lambda other: colouring.cost[other]))
         groups = [classes.members[leader] for leader in dict.fromkeys(chosen)]
-        if self.first is None:
-            self.first = graph
         spill(self.code, groups)
 
     def finish(self, graph: Graph, classes: Classes, colouring: Colouring) -> Allocation:
-        slots = self.share_slots()
+        slots = share_slots(self.code)
         body, spills_below = emit(self.code, graph, classes, colouring.colour, slots)
         drop_redundant(body, spills_below)
+        sink_stores(body, spills_below)
         return Allocation(body, _size(body), max(slots.values(), default=-1) + 1, len(self.splitter.done) // 2)
-
-    def share_slots(self) -> dict[int, int]:
-        """A number for each spill slot; slots whose values are never live together get the same."""
-        members: dict[int, set[int]] = {}
-        for node, slot in self.code.slot.items():
-            members.setdefault(slot, set()).add(node)
-        numbers: dict[int, int] = {}
-        if self.first is None:
-            return numbers
-        adjacent, known = self.first.adjacent, len(self.first.adjacent)
-        for slot, nodes in members.items():
-            whole = [node for node in nodes if node < known]  # the others are reloads
-            taken = {n for other, n in numbers.items() if any(adjacent[node] & members[other] for node in whole)}
-            numbers[slot] = next(n for n in range(len(members)) if n not in taken)
-        return numbers
 
 
 def _copy(graph: Graph) -> Graph:

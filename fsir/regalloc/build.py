@@ -45,7 +45,7 @@ from fsir.dialects.ebpf import (
     UndefOp,
     reg_index,
 )
-from fsir.regalloc.frequency import block_weights
+from fsir.regalloc.frequency import block_frequencies
 from fsir.regalloc.model import CALLER_SAVED, FIRST, FP, AllocationError, CodeBlock, Copies, Insn, MachineCode
 
 _PURE = (AluRROp, AluRIOp, UnaryOp, MovRROp, MovRIOp, LddwOp, LdSymOp, FpOp, UndefOp, CastOp)
@@ -61,9 +61,10 @@ def entry_registers(func: FuncOp) -> list[int]:
     return list(range(1, len(fixed) + 1))
 
 
-def build(func: FuncOp) -> MachineCode:
-    """The function's code for allocation. Raises AllocationError for what is not virtual `ebpf` code."""
-    return _Builder(func).build()
+def build(func: FuncOp, length: float = 0.0) -> MachineCode:
+    """The function's code for allocation. `length` is the share of an instruction's weight that does not depend on how
+    often it is executed. Raises AllocationError for what is not virtual `ebpf` code."""
+    return _Builder(func, length).build()
 
 
 def is_template(op: Operation) -> bool:
@@ -90,8 +91,9 @@ def _is_move(op: Operation) -> bool:
 
 
 class _Builder:
-    def __init__(self, func: FuncOp) -> None:
+    def __init__(self, func: FuncOp, length: float) -> None:
         self.func = func
+        self.length = length
         self.tree = DominatorTree(func.body)
         self.incoming = {
             block: [(op, i) for op, i in edges if op.parent is not None and self.tree.is_reachable(op.parent)]
@@ -106,6 +108,7 @@ class _Builder:
         self.needed = self.find_needed()
         for block, edges in self.incoming.items():
             self.incoming[block] = [(op, i) for op, i in edges if not (i and self.is_no_branch(op))]
+        self.last_here: dict[SSAValue, Operation] = {}
         self.last_use: dict[SSAValue, Operation] = {}
 
     # --- what is needed at all ---------------------------------------------------------------------------------------
@@ -165,7 +168,7 @@ class _Builder:
     def make_blocks(self) -> None:
         """Blocks in layout order, with one on every second edge of a branch to a join: copies for the first edge of a
         branch come before the branch, those for the second after it."""
-        weights = block_weights(self.tree)
+        weights = {b: self.length + (1 - self.length) * f for b, f in block_frequencies(self.tree).items()}
         blocks = self.code.blocks
         entry = self.func.entry
         if self.incoming[entry]:
@@ -232,11 +235,10 @@ class _Builder:
                 self.add(op, steps)
 
     def find_last_uses(self, block: Block) -> None:
-        """For values used in this block only: the operation after which they are dead."""
-        self.last_use = {}
-        for op in block.ops:
-            for operand in op.operands:
-                self.last_use[operand] = op
+        """The operations that use values last in this block; for values used nowhere else, these after which they are
+        dead."""
+        self.last_here = {operand: op for op in block.ops for operand in op.operands}
+        self.last_use = dict(self.last_here)
         for value in list(self.last_use):
             if any(use.operation.parent is not block for use in value.uses) or isinstance(
                 self.last_use[value], BranchOp
@@ -340,11 +342,14 @@ class _Builder:
         """Whether to exchange the operands, so that the result takes the register of one that dies here."""
         if op.row.op not in _COMMUTATIVE or op.lhs is op.rhs or isinstance(op.rhs.owner, FpOp):
             return False
+        hint = _hint_of(op.res)
+        hinted = [hint is not None and hint == _hint_of(value) for value in (op.lhs, op.rhs)]
+        if hinted == [True, False] and self.last_here[op.lhs] is op:
+            return False
         dies = [self.last_use.get(value) is op for value in (op.lhs, op.rhs)]
         if dies[0] != dies[1]:
             return dies[1]
-        hint = _hint_of(op.res)
-        return all(dies) and hint is not None and hint == _hint_of(op.rhs) != _hint_of(op.lhs)
+        return all(dies) and hinted == [False, True]
 
     def atomic_fetch(self, op: AtomicFetchOp, steps: list[Insn | Copies]) -> None:
         base, value = self.operand(op.base), self.operand(op.value)

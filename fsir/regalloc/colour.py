@@ -14,7 +14,6 @@ from fsir.regalloc.coalesce import Classes
 from fsir.regalloc.interference import Graph
 from fsir.regalloc.model import ALLOCATABLE, CALLER_SAVED, FIRST, MachineCode
 
-_HINT_WEIGHT = 0.25
 _ORDER = (1, 2, 3, 4, 5, 0, 6, 7, 8, 9)
 _NEVER = float("inf")
 
@@ -28,13 +27,13 @@ class Colouring:
     cost: dict[int, float]
 
 
-def colour(code: MachineCode, graph: Graph, classes: Classes) -> Colouring:
-    """Choose registers for all classes."""
-    return _Colourer(code, graph, classes).run()
+def colour(code: MachineCode, graph: Graph, classes: Classes, faith: float = 0.25) -> Colouring:
+    """Choose registers for all classes. `faith` is what the original register of each value is worth."""
+    return _Colourer(code, graph, classes, faith).run()
 
 
 class _Colourer:
-    def __init__(self, code: MachineCode, graph: Graph, classes: Classes) -> None:
+    def __init__(self, code: MachineCode, graph: Graph, classes: Classes, faith: float) -> None:
         self.code, self.classes = code, classes
         self.wishes: dict[int, dict[int, float]] = {leader: {} for leader in classes.members}
         self.partners: dict[int, list[tuple[float, int]]] = defaultdict(list)
@@ -45,7 +44,7 @@ class _Colourer:
             for node in members:
                 hint = code.hint[node]
                 if hint is not None:
-                    self.wish(leader, hint, _HINT_WEIGHT)
+                    self.wish(leader, hint, faith / len(members))
         for weight, destination, source in graph.copies:
             if destination < FIRST:
                 self.wish(classes.of(source), destination, weight)
@@ -94,18 +93,21 @@ class _Colourer:
 
     def simplify(self) -> list[int]:
         """All classes in the order of their removal from the graph: those sure of a register whatever their neighbours
-        get go first, and when there are none, the one that is cheapest to spill per neighbour."""
+        get go first, those that gain least by their choice before others; when there are none, the one that is cheapest
+        to spill per neighbour."""
         classes = self.classes
         degree = {leader: len(around) for leader, around in classes.adjacent.items()}
         width = {leader: (ALLOCATABLE & ~mask).bit_count() for leader, mask in classes.forbidden.items()}
         removed: set[int] = set()
-        ready = [leader for leader in degree if degree[leader] < width[leader]]
+        gain = {leader: self.gain(leader) for leader in degree}
+        ready = [(gain[leader], leader) for leader in degree if degree[leader] < width[leader]]
+        heapq.heapify(ready)
         waiting = [(self.cost[n] / (degree[n] + 1), degree[n], n) for n in degree if degree[n] >= width[n]]
         heapq.heapify(waiting)
         order: list[int] = []
         while len(order) < len(degree):
             if ready:
-                leader = ready.pop()
+                _, leader = heapq.heappop(ready)
             else:
                 _, at_degree, leader = heapq.heappop(waiting)
                 if leader not in removed and at_degree != degree[leader]:
@@ -119,8 +121,14 @@ class _Colourer:
                 if other not in removed:
                     degree[other] -= 1
                     if degree[other] == width[other] - 1:
-                        ready.append(other)
+                        heapq.heappush(ready, (gain[other], other))
         return order
+
+    def gain(self, leader: int) -> float:
+        """What a class gains by the register that it prefers: those that gain most choose first."""
+        forbidden = self.classes.forbidden[leader]
+        wishes = [weight for register, weight in self.wishes[leader].items() if not forbidden >> register & 1]
+        return max(wishes, default=0.0) + sum(weight for weight, _ in self.partners[leader])
 
     def choose(self, leader: int) -> int | None:
         classes = self.classes

@@ -58,11 +58,11 @@ class _Uses:
     read: list[tuple[CodeBlock, int]] = field(default_factory=list)
 
 
-def localise(code: MachineCode) -> None:
+def localise(code: MachineCode, apart: bool = True) -> None:
     """Make constants where they are used, if that takes no more instructions: those with a single use; cheap ones for
-    machine registers (arguments of calls, results), and apart for each block argument that gets them."""
+    machine registers (arguments of calls, results) and, if `apart`, for each block argument that gets them."""
     uses = {node: found for node, found in _find_uses(code).items() if found.made is not None}
-    before = _separate(code, uses)
+    before = _separate(code, uses, apart)
     for node, found in uses.items():
         template = code.template[node]
         if len(found.copied) == 1 and not found.read:
@@ -82,7 +82,7 @@ _Place = tuple[CodeBlock, Step, Copies]
 """Copies to make in front of a step of a block."""
 
 
-def _separate(code: MachineCode, uses: dict[int, _Uses]) -> list[_Place]:
+def _separate(code: MachineCode, uses: dict[int, _Uses], apart: bool) -> list[_Place]:
     """Make cheap constants in the place of each copy to a machine register; where several other nodes get one by
     copies, in the place of the only copy to a node, or once before all of them by a node of its own."""
     made: list[_Place] = []
@@ -96,6 +96,9 @@ def _separate(code: MachineCode, uses: dict[int, _Uses]) -> list[_Place]:
                 copy.take(template)
             else:
                 groups.setdefault(copy.destination, []).append(copy)
+        if not apart and len(groups) + bool(found.read) > 1:
+            found.copied = [copy for copies in groups.values() for copy in copies]
+            continue
         found.copied = []
         for copies in groups.values():
             source = template

@@ -77,7 +77,7 @@ def _arguments(code: MachineCode, live_in: list[int]) -> list[list[int]]:
     defining: dict[int, set[int]] = {}
     for block in code.blocks:
         for step in block.steps:
-            for node, _ in step.pairs if isinstance(step, Copies) else ():
+            for node in [d for d, _ in step.pairs] if isinstance(step, Copies) else step.defs:
                 if node in code.joins and code.kind[node] is Kind.REGISTER:
                     defining.setdefault(node, set()).add(block.index)
     result: list[list[int]] = [[] for _ in code.blocks]

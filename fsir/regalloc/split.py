@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from fsir.regalloc.model import FIRST, CodeBlock, Copies, Insn, Kind, MachineCode
+from fsir.regalloc.saves import Lifetime, before, save_at_calls
 
 
 @dataclass(slots=True)
@@ -30,8 +31,8 @@ class _Range:
 class Splitter:
     """Cuts ranges of one function. A node is cut once only, and its halves are `blocked` from coalescing."""
 
-    def __init__(self, code: MachineCode, blocked: set[tuple[int, int]]) -> None:
-        self.code, self.blocked = code, blocked
+    def __init__(self, code: MachineCode, blocked: set[tuple[int, int]], late: bool = False) -> None:
+        self.code, self.blocked, self.late = code, blocked, late
         self.done: set[int] = set()
         self.calls: dict[int, list[int]] = {}
         """The steps that are calls, by block, as far as asked for since the code last changed."""
@@ -42,6 +43,9 @@ class Splitter:
         classes themselves and the other neighbours. False if nothing was cut."""
         ranges = _find_ranges(self.code)
         self.calls.clear()
+        if self.late:
+            saved = [self.save(ranges, node) for node in dict.fromkeys(n for group in failed for n in group)]
+            return any(saved)
         elsewhere = False
         for members, neighbours in zip(failed, around, strict=True):
             needed = {index for node in members for index in _blocks(ranges, node)}
@@ -70,6 +74,38 @@ class Splitter:
         self.insert(found, node, index, at)
         return True
 
+    def save_all(self) -> None:
+        """Save every value that starts in a machine register at the calls that it outlives, before anything failed."""
+        ranges = _find_ranges(self.code)
+        for node, found in ranges.items():
+            if found.free:
+                self.save(ranges, node)
+
+    def save(self, ranges: dict[int, _Range], node: int) -> bool:
+        """Let a node go on in another one from the first call of each way on; not if it does not live across calls."""
+        found = ranges.get(node)
+        if found is None or found.made is None or not found.once or node in self.done:
+            return False
+        second = save_at_calls(self.code, node, self.lifetime(node, found.made[0], found))
+        if second is None:
+            return False
+        self.done |= {node, second}
+        self.blocked |= {(second, node), (node, second)}
+        self.calls.clear()
+        return True
+
+    def lifetime(self, node: int, home: int, found: _Range) -> Lifetime:
+        """The range of a node as it is now: steps may have been inserted since it was found."""
+        made, uses = 0, []
+        for index in sorted({home, *(index for index, _ in found.uses)}):
+            for at, step in enumerate(self.code.blocks[index].steps):
+                pairs = step.pairs if isinstance(step, Copies) else ()
+                if node in (step.uses if isinstance(step, Insn) else [s for _, s in pairs]):
+                    uses.append((index, at))
+                if node in (step.defs if isinstance(step, Insn) else [d for d, _ in pairs]):
+                    made = at
+        return Lifetime(home, made, found.entered, uses)
+
     # --- where -------------------------------------------------------------------------------------------------------
 
     def place(self, found: _Range) -> tuple[int, int] | None:
@@ -91,7 +127,7 @@ class Splitter:
                     again = True
         at = calls.get(index)
         if at is None:
-            at = _before(self.code.blocks[index], len(self.code.blocks[index].steps) - 1)
+            at = before(self.code.blocks[index], len(self.code.blocks[index].steps) - 1)
         return None if (index, at) <= (found.made[0], found.made[1] + 1) and index == found.made[0] else (index, at)
 
     def crossed(self, found: _Range) -> dict[int, int]:
@@ -111,7 +147,7 @@ class Splitter:
             steps = self.calls_in(block)
             number = bisect_left(steps, start)
             if number < len(steps) and steps[number] < end:
-                calls[index] = _before(block, steps[number])
+                calls[index] = before(block, steps[number])
         return calls
 
     def calls_in(self, block: CodeBlock) -> list[int]:
@@ -149,11 +185,6 @@ def _blocks(ranges: dict[int, _Range], node: int) -> set[int]:
     if found is None:
         return set()
     return found.entered | {index for index, _ in found.uses} | ({found.made[0]} if found.made else set())
-
-
-def _before(block: CodeBlock, at: int) -> int:
-    """The step in front of which to insert something that comes before the instruction at `at` and its copies."""
-    return at - 1 if at > 0 and isinstance(block.steps[at - 1], Copies) else at
 
 
 def _find_ranges(code: MachineCode) -> dict[int, _Range]:
