@@ -12,6 +12,7 @@ from xdsl.passes import ModulePass
 
 from fsir.analysis.block_args import simplify_block_args
 from fsir.analysis.cfg import erase_unreachable
+from fsir.analysis.signatures import Signatures
 from fsir.dialects.ebpf import (
     UNALLOCATED,
     CallLocalOp,
@@ -50,7 +51,8 @@ class RaiseRegistersPass(ModulePass):
             erase_unreachable(func.body)
             _narrow_helper_calls(func)
             simplify_block_args(func.body)
-        parameters = {func.symbol: _complete_parameters(func) for func in funcs}
+        signatures = Signatures(op)
+        parameters = {func.symbol: _complete_parameters(func, signatures) for func in funcs}
         for func in funcs:
             _pass_by_position(func, parameters)
         for func in funcs:
@@ -84,14 +86,13 @@ def _by_register(values: Iterable[SSAValue], count: int, before: CallOp | CallLo
     return result
 
 
-def _complete_parameters(func: FuncOp) -> int:
-    """Make the entry's arguments r1 to rN without gaps, and give N. A program has its context; a function whose
-    signature BTF tells keeps it."""
+def _complete_parameters(func: FuncOp, signatures: Signatures) -> int:
+    """Make the entry's arguments r1 to rN without gaps, and give N. A program has its context; a global function has
+    the parameters of its prototype, read or not: the kernel checks every call against it."""
     entry = func.entry
     have = [reg_index(arg.type) or 0 for arg in entry.args]
-    count = max(have, default=0)
-    if func.prog_type is not None:
-        count = max(count, 1)
+    promised = 1 if func.prog_type is not None else min(signatures.arity(func) or 0, 5)
+    count = max([*have, promised])
     for register in range(1, count + 1):
         if register not in have:
             entry.insert_arg(reg(register), register - 1)

@@ -32,15 +32,18 @@ class Signatures:
             if op.func is not None and op.visibility is not None and op.visibility.data in _HIDDEN
         }
 
-    def parameter(self, func: FuncOp, index: int) -> Attribute | None:
-        """The kind of an argument (`docs/ir.md`), None where the prototype does not say, or there is none."""
+    def arity(self, func: FuncOp) -> int | None:
+        """The number of arguments that every call must pass, None for functions verified with their callers."""
         if self._btf is None or func.btf_func is None or func.symbol in self._hidden:
             return None
-        if not self._is_global(func.btf_func.data):
+        return len(self._btf.params(func.btf_func.data)) if self._is_global(func.btf_func.data) else None
+
+    def parameter(self, func: FuncOp, index: int) -> Attribute | None:
+        """The kind of an argument (`docs/ir.md`), None where the prototype does not say, or there is none."""
+        if self.arity(func) != len(func.entry.args):
             return None
+        assert self._btf is not None and func.btf_func is not None
         params = self._btf.params(func.btf_func.data)
-        if len(params) != len(func.entry.args):
-            return None
         type_id = self._btf.resolve(params[index][1])
         kind = self._btf.kind(type_id)
         if kind in _SCALARS:

@@ -174,10 +174,13 @@ class _Importer:
         """A code section's functions, and the code between them, in order."""
         section = self.obj.sections[index]
         starts: dict[int, Symbol] = {}
+        bodies = [range(s.value + 1, s.value + s.size) for _, s in self.obj.symbols_in(index) if s.type == STT_FUNC]
         for _, symbol in self.obj.symbols_in(index):
             at = symbol.value
             if not self.is_function(symbol) or at >= len(section) or at % isa.INSN_SIZE:
                 continue
+            if symbol.type == STT_NOTYPE and any(at in body for body in bodies):
+                continue  # a label of inline assembly
             if at not in starts or _rank(symbol) > _rank(starts[at]):
                 starts[at] = symbol
         bounds = [*sorted(starts), len(section)]

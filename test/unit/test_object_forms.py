@@ -322,3 +322,13 @@ def test_fields_without_meaning_are_kept(row: isa.Opcode) -> None:
     """A register in an instruction that has no use for it, and the like: seen in objects of old compilers."""
     before, after = through_ssa(row, instance(row, **dict.fromkeys(isa.unused_fields(row), 5)))
     assert after == before
+
+
+def test_labels_of_inline_assembly_start_no_function() -> None:
+    """They are symbols without a type, like the functions of old objects, but inside of a function."""
+    body = 'asm volatile("r0 = 1; if r1 == 0 goto skip_%=; r0 = 2; skip_%=: exit;" ::: "r0");'
+    data = compile_c(f'SEC("xdp") __attribute__((naked)) int prog(struct xdp_md *ctx) {{ {body} }}')
+    assert any(s.name.startswith("skip_") and s.type == STT_NOTYPE for s in read_elf(data, "t.o").symbols)
+    check_identity(data)
+    prog = func(import_object(data, "t.o"), "prog")
+    assert not prog.is_raw() and len(encode(prog).data) == 4 * isa.INSN_SIZE

@@ -52,3 +52,17 @@ def test_packet_accesses_of_global_functions_are_raised() -> None:
     names = {op.name for op in look.walk()}
     assert {"packet.data", "packet.guard", "packet.load"} <= names
     assert "ebpf.ldx32" not in names
+
+
+def test_arguments_that_a_global_function_ignores_are_passed_to_it() -> None:
+    """The kernel checks calls against the prototype: r1 must be the context again after the first call."""
+    source = """
+    __attribute__((noinline)) int first(struct xdp_md *ctx) { return bpf_xdp_adjust_head(ctx, 0); }
+    __attribute__((noinline, weak)) int ignores(struct xdp_md *ctx) { return 0; }
+    SEC("xdp") int prog(struct xdp_md *ctx) { first(ctx); ignores(ctx); return 0; }
+    """
+    module = import_object(compile_c(source, "-g"), "t.o")
+    run_pipeline(make_context(), module, "raise,optimize")
+    (prog,) = [func for func in functions(module) if func.symbol == "prog"]
+    calls = [list(op.operands) for op in prog.walk() if op.name == "ebpf.call_local"]
+    assert calls == [[prog.entry.args[0]]] * 2
