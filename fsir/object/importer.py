@@ -239,8 +239,10 @@ class _Importer:
         btf_func = infos.get(name, {}).get(f.start)
         type_ = self.types.get(name) or program_type(name, self.prog_type or self.odd_type(name))
         is_program = type_ is not None and f.symbol is not None and f.symbol.bind != STB_LOCAL
-        region = lift(code, 1 if is_program else self.param_count(btf_func), self.section_names[f.section])
         symbol = f.symbol
+        static = symbol is None or symbol.bind == STB_LOCAL  # nobody holds it, or assembly in it, to its prototype
+        args = 1 if is_program else None if static else self.param_count(btf_func)
+        region = lift(code, args, self.section_names[f.section])
         func = FuncOp.build_func(
             f.name,
             self.section_names[f.section],

@@ -332,3 +332,14 @@ def test_labels_of_inline_assembly_start_no_function() -> None:
     check_identity(data)
     prog = func(import_object(data, "t.o"), "prog")
     assert not prog.is_raw() and len(encode(prog).data) == 4 * isa.INSN_SIZE
+
+
+def test_assembly_in_a_static_function_may_read_more_than_its_prototype_says() -> None:
+    source = """
+    static __attribute__((naked, noinline, used)) void peek(void) { asm volatile("r0 = r1; exit;" ::: "r0"); }
+    SEC("xdp") __attribute__((naked)) int prog(struct xdp_md *ctx) {
+        asm volatile("r1 = 7; call %[f]; exit;" :: [f]"i"(peek));
+    }
+    """
+    peek = func(import_object(compile_c(source, "-g"), "t.o"), "peek")
+    assert len(peek.entry.args) == 1
