@@ -39,7 +39,8 @@ class Way:
     """How to go about an allocation: coalesce all copies, or only those whose ends shared a register originally; cut
     live ranges; make constants anew for everything that gets them, or keep them as they come; by the `length` that
     an instruction costs however seldom it is executed (1: by length alone); by the `faith` in original registers: what
-    it is worth that a value gets the one that it had; cut live ranges at all calls, `late`, rather than once."""
+    it is worth that a value gets the one that it had; cut live ranges at all calls, `late`, rather than once, or all
+    of them before anything else (`early_saves`); `yielding` to what the other values prefer by so much."""
 
     hinted_only: bool = False
     cuts: bool = True
@@ -48,6 +49,7 @@ class Way:
     faith: float = 0.25
     late: bool = False
     early_saves: bool = False
+    yielding: float = 1.0
 
 
 WAYS = (
@@ -65,6 +67,9 @@ WAYS = (
     Way(constants_apart=False, faith=4.0),
     Way(faith=0.03),
     Way(constants_apart=False, faith=0.03),
+    Way(yielding=0.1),
+    Way(yielding=0.1, constants_apart=False),
+    Way(yielding=0.1, late=True),
     Way(length=1.0),
     Way(cuts=False, constants_apart=False),
 )
@@ -139,7 +144,7 @@ class _Attempt:
             if make_again(code, self.apart(classes)):
                 graph = interference(code)
                 classes = coalesce(code, _copy(graph), self.blocked, self.way.hinted_only)
-            colouring = colour(code, graph, classes, self.way.faith)
+            colouring = colour(code, graph, classes, self.way.faith, self.way.yielding)
             if not colouring.failed:
                 return self.finish(graph, classes, colouring)
             if not (self.take_apart(graph, classes, colouring) or self.split(classes, colouring)):

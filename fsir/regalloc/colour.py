@@ -27,13 +27,15 @@ class Colouring:
     cost: dict[int, float]
 
 
-def colour(code: MachineCode, graph: Graph, classes: Classes, faith: float = 0.25) -> Colouring:
-    """Choose registers for all classes. `faith` is what the original register of each value is worth."""
-    return _Colourer(code, graph, classes, faith).run()
+def colour(code: MachineCode, graph: Graph, classes: Classes, faith: float = 0.25, yielding: float = 1.0) -> Colouring:
+    """Choose registers for all classes. `faith` is what the original register of each value is worth, `yielding` how
+    much of what its neighbours prefer counts when a class chooses."""
+    return _Colourer(code, graph, classes, faith, yielding).run()
 
 
 class _Colourer:
-    def __init__(self, code: MachineCode, graph: Graph, classes: Classes, faith: float) -> None:
+    def __init__(self, code: MachineCode, graph: Graph, classes: Classes, faith: float, yielding: float) -> None:
+        self.yielding = yielding
         self.code, self.classes = code, classes
         self.wishes: dict[int, dict[int, float]] = {leader: {} for leader in classes.members}
         self.partners: dict[int, list[tuple[float, int]]] = defaultdict(list)
@@ -141,7 +143,7 @@ class _Colourer:
                 continue
             for wanted, weight in self.wishes[other].items():
                 if not classes.forbidden[other] >> wanted & 1:
-                    penalty[wanted] = penalty.get(wanted, 0.0) + weight
+                    penalty[wanted] = penalty.get(wanted, 0.0) + weight * self.yielding
         if not allowed:
             return None
         score = dict(self.wishes[leader])
