@@ -266,7 +266,7 @@ def _sizes(result: Findings, item: Item, original: ModuleOp, module: ModuleOp, l
         after = instruction_count(func)
         result.count("instructions before", before[func.symbol])
         result.count("instructions after", after)
-        for group in ("", *_group(item.name)):
+        for group in ("", *_group(item.name)) if after and before[func.symbol] else ():
             result.ratio(f"lengths of functions{group}", after / before[func.symbol])
         if func.keep is not None:
             result.count(KEPT)
