@@ -103,6 +103,9 @@ def _longest(
     reached: dict[tuple[Block, Block], int] = {start: 0}
     changed = True
     rounds = 0
+    place = {pair: number for number, pair in enumerate(order)}
+    # A way without a loop follows each edge against the order at most once, so that a longer one goes around in a loop.
+    enough = 2 + sum(place[following] <= place[pair] for pair in order for following in edges[pair])
     while changed:
         changed = False
         for pair in order:
@@ -115,7 +118,7 @@ def _longest(
                     reached[following] = at_end
                     changed = True
         rounds += 1
-        if rounds > len(order):
+        if rounds > enough:
             return _ENDLESS
     return max((reached[pair] + own[pair] for pair in order if not edges[pair]), default=0)
 
