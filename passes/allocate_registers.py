@@ -28,9 +28,10 @@ class AllocateRegisters(ModulePass):
 
     Whole functions at a time: values live across calls go to r6–r9 or the stack, copies are coalesced, constants are
     made again rather than kept where that costs nothing, and copies that one way of a branch needs are made there. A
-    value named `r6…` (as `raise-registers` names them) goes to r6 if it can. A function that would come out longer than
-    its original is tried again with one exit only. Functions that are allocated already are left alone; blocks are not
-    laid out (see `layout-blocks`).
+    value named `r6…` (as `raise-registers` names them) goes to r6 if it can. Where the original code is known, several
+    allocations are tried until one is neither longer nor slower on any path; what would still come out longer is tried
+    again with one exit only. Functions that are allocated already are left alone; blocks are not brought into order for
+    good (see `layout-blocks`).
     """
 
     name = "allocate-registers"
