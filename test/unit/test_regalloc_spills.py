@@ -1,0 +1,89 @@
+"""Stores of spilled values: made on the way that loads them, in places shared by what is never needed together."""
+
+from __future__ import annotations
+
+import pytest
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Region
+from xdsl.parser import Parser
+
+from fsir.dialects.ebpf import FuncOp, StxOp, functions
+from fsir.driver.context import make_context
+from fsir.regalloc.model import CodeBlock, Copies, Kind, MachineCode
+from fsir.regalloc.sink_stores import sink_stores
+from fsir.regalloc.slots import share_slots
+
+OWN = -8
+"""The frame of the function itself ends here: words below are spills."""
+STORE = "ebpf.stx64 %fp[-16], %p : r10, r1\n"
+LOAD = "%{0} = ebpf.ldx64 %fp[-16] : r10 -> r2\n"
+
+
+def _fork(before: str, then: str = "", other: str = "") -> Region:
+    text = (
+        'ebpf.func @f section "xdp" {\n^bb0(%p : !ebpf.reg<r1>):\n%fp = ebpf.frame -> r10\n'
+        f"{before}\nebpf.jeqi %p, 0, ^a, ^b : r1\n"
+        f"^a:\n{then}\n%v = ebpf.movi 0 -> r0\nebpf.exit(%v) : r0\n"
+        f"^b:\n{other}\n%w = ebpf.movi 0 -> r0\nebpf.exit(%w) : r0\n}}"
+    )
+    module = Parser(make_context(), text).parse_module()
+    assert isinstance(module, ModuleOp)
+    return next(iter(functions(module))).body
+
+
+def _stores(body: Region) -> list[int]:
+    return [sum(isinstance(op, StxOp) for op in block.ops) for block in body.blocks]
+
+
+def test_a_store_goes_to_the_only_way_that_loads_it() -> None:
+    body = _fork(STORE, then=LOAD.format("x"))
+    assert sink_stores(body, OWN) == 1
+    assert _stores(body) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "other"),
+    [
+        (STORE, LOAD.format("x"), LOAD.format("y")),
+        (STORE + LOAD.format("z"), LOAD.format("x"), ""),
+        (STORE.replace("-16", "-8"), LOAD.format("x").replace("-16", "-8"), ""),
+        ("%q = ebpf.movi 5 -> r3\nebpf.stx64 %fp[-16], %q : r10, r3\n%o = ebpf.movi 6 -> r3\n", LOAD.format("x"), ""),
+    ],
+    ids=["both load it", "loaded before the branch", "the function's own", "the register is given away"],
+)
+def test_other_stores_stay(before: str, then: str, other: str) -> None:
+    body = _fork(before, then, other)
+    assert sink_stores(body, OWN) == 0
+    assert _stores(body) == [1, 0, 0]
+
+
+def _slots(*pairs: tuple[int, int], count: int) -> MachineCode:
+    """A block with these copies, one after the other: nodes 11 and on are in registers, 20 and on in slots."""
+    func = _fork("").parent_op()
+    assert isinstance(func, FuncOp)
+    code = MachineCode(func, [1])
+    while len(code.kind) < 20 + count:
+        code.node()
+    for slot in range(count):
+        code.kind[20 + slot] = Kind.SLOT
+        code.slot[20 + slot] = slot
+    code.slots = count
+    code.blocks = [CodeBlock(0, None, 1.0, [Copies([pair], None) for pair in pairs])]
+    code.order = [0]
+    return code
+
+
+def test_slots_needed_at_once_are_apart() -> None:
+    code = _slots((20, 11), (21, 12), (13, 20), (14, 21), count=2)
+    assert share_slots(code) == {0: 0, 1: 1}
+
+
+def test_slots_needed_one_after_the_other_are_one() -> None:
+    code = _slots((20, 11), (13, 20), (21, 12), (14, 21), count=2)
+    assert share_slots(code) == {0: 0, 1: 0}
+
+
+def test_a_store_that_nothing_loads_is_dropped() -> None:
+    code = _slots((20, 11), (20, 12), (13, 20), count=1)
+    share_slots(code)
+    assert [step.pairs for step in code.blocks[0].steps if isinstance(step, Copies)] == [[], [(20, 12)], [(13, 20)]]
