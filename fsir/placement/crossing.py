@@ -86,8 +86,13 @@ class Crossing:
 class Crossings:
     """The cuts of one function."""
 
-    def __init__(self, graph: FlowGraph, accesses: MapAccesses, effects: EffectTable) -> None:
+    def __init__(
+        self, graph: FlowGraph, accesses: MapAccesses, effects: EffectTable, only_handoff: bool = False
+    ) -> None:
+        """`only_handoff`: no packet crosses a second cut, so that what the receiver has on its stack need not be there
+        for another one."""
         func = graph.func
+        self.only_handoff = only_handoff
         self.graph, self.tree, self.accesses, self.effects = graph, graph.tree, accesses, effects
         self.scalars = Scalars(func)
         self.liveness = Liveness(func.body)
@@ -164,6 +169,7 @@ class _Planner:
         self.shared, self.block = shared, block
         self.crossing = Crossing(block)
         self._done: set[SSAValue] = set()
+        self._keys = 0  # bytes of the stack that keys are looked up again from
 
     def run(self, live: list[SSAValue]) -> Crossing:
         reasons = self.shared.held.reasons(self.block)
@@ -297,6 +303,11 @@ class _Planner:
             self.value(stored)
             self.crossing.steps.append(Step(value, repeat=op, key=stored, bits=8 * size))
             return
+        kept = self.shared.stack.kept_key(op, size, self.block) if self.shared.only_handoff else 0
+        if kept:
+            self._keys |= kept
+            self._repeat(value, op)
+            return
         if not isinstance(source, ValueType) or source.only is None or size not in (1, 2, 4, 8):
             raise Impossible(f"an element of map '{name}' is held, whose key is in memory that does not travel")
         holder = source.only
@@ -307,7 +318,7 @@ class _Planner:
 
     def stack(self) -> None:
         """Add the live bytes of the stack."""
-        live = self.shared.stack.live(self.block)
+        live = self.shared.stack.live(self.block) | self._keys
         if not live:
             return
         if not self.shared.stack.traceable:

@@ -74,10 +74,10 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     staying = [f for f in functions.values() if f.type_name is not None and f not in programs and not f.is_raw()]
     chooser = Chooser(targets, rules, costs, accesses, options.objective, staying)
     effects = EffectTable(module)
-    examined = [
-        _examine(func, chooser, Crossings(FlowGraph(func, accesses.declarations), accesses, effects), wanted[func])
-        for func in programs
-    ]
+    once = [target.kind for target in targets] == ["xdp", "af-xdp"]
+    graphs = {func: FlowGraph(func, accesses.declarations) for func in programs}
+    crossings = {func: Crossings(graph, accesses, effects, only_handoff=once) for func, graph in graphs.items()}
+    examined = [_examine(func, chooser, crossings[func], wanted[func]) for func in programs]
     decision, cuts = _decide(chooser, examined)
     if options.verify:
         from fsir.placement.verified import Verifier

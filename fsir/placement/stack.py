@@ -56,6 +56,31 @@ class StackBytes:
             before = before.prev_op
         return None
 
+    def kept_key(self, op: Operation, size: int, block: Block) -> int:
+        """The bytes of the key that a map operation reads from the frame, where they are as they were then whenever
+        control comes to `block`; 0 where they are not, or that is not known."""
+        reads = [access for access in self.accesses.get(op, ()) if access.how is How.KEY]
+        if not self.traceable or len(reads) != 1 or not _covers(reads[0], size):
+            return 0
+        wanted = _mask(reads[0])
+        seen: set[tuple[Block, bool]] = set()
+        assert op.parent is not None
+        work: list[tuple[Block, Operation | None, bool]] = [(op.parent, op.next_op, False)]
+        while work:
+            inside, following, changed = work.pop()
+            while following is not None and following is not op:
+                changed = changed or bool(self._writes(following) & wanted)
+                following = following.next_op
+            if following is op:
+                continue  # which reads the key anew
+            for target in successors(inside):
+                if target is block and changed:
+                    return 0
+                if (target, changed) not in seen:
+                    seen.add((target, changed))
+                    work.append((target, target.first_op, changed))
+        return wanted
+
     def holds_address(self, mask: int) -> bool:
         """Whether an address may be among these bytes."""
         return bool(mask & self._pointers)
