@@ -1,6 +1,6 @@
 /*
  * A loop over AF_XDP as one writes it by hand, for comparison with the generated one: one socket on queue 0, packets in
- * batches, the same work on each, and every packet dropped. The kernel's part is attached already; its map of sockets
+ * batches, the same work on each, and every packet dropped. -DHUGE_PAGES: packet memory in huge pages. The kernel's part is attached already; its map of sockets
  * is pinned.
  *
  *	split_handwritten -i INTERFACE PINNED-MAP
@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <net/if.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@
 #include <sys/mman.h>
 #include <xdp/xsk.h>
 
-enum { FRAME = 4096, FRAMES = 4096, BATCH = 64 };
+enum { FRAME = 4096, FRAMES = 4096, BATCH = 64, HUGE = 2 << 20 };
 
 static volatile sig_atomic_t stop, asked;
 static unsigned long long received;
@@ -67,9 +68,13 @@ int main(int argc, char **argv)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGUSR1, &action, NULL);
-	memory = mmap(NULL, (size_t)FRAMES * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory = mmap(NULL, (size_t)FRAMES * FRAME + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		fail("memory");
+#ifdef HUGE_PAGES
+	memory += -(uintptr_t)memory % HUGE;
+	madvise(memory, (size_t)FRAMES * FRAME, MADV_HUGEPAGE);
+#endif
 	error = xsk_umem__create(&umem, memory, (uint64_t)FRAMES * FRAME, &fill, &completion, NULL);
 	if ((errno = -error))
 		fail("UMEM");
@@ -92,8 +97,12 @@ int main(int argc, char **argv)
 			asked = 0;
 			fprintf(stderr, "{\"received\": %llu}\n", received);
 		}
-		if (!count)
+		if (!count) {
+			struct pollfd waiting = { .fd = fd, .events = POLLIN };
+
+			poll(&waiting, 1, 100);
 			continue;
+		}
 		while (xsk_ring_prod__reserve(&fill, count, &put) != count)
 			;
 		for (uint32_t i = 0; i < count; i++) {

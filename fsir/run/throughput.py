@@ -41,7 +41,10 @@ PATTERN = 128
 """Variants of the frame, which take turns."""
 BATCH = 64
 CHUNK = 4096
+RING = 2048
+"""Packets that a socket holds."""
 _TRIES, _PAUSE = 50, 0.05
+_SETTLED, _DEADLINE = 0.001, 10.0
 _VALUE = struct.Struct(f"=I{PATTERN}H")
 
 
@@ -123,9 +126,9 @@ class Testbed:
         self._value = mmap.mmap(self._map, mmap.PAGESIZE)
         self._stack.callback(self._value.close)
         code, at = _generator(self.near.ifindex, offset)
-        self._generator, _ = prog_load(code, maps={at: self._map}, name="generator")
-        self._stack.callback(os.close, self._generator)
-        self._stack.enter_context(in_dispatcher(self._generator))
+        self.generator, _ = prog_load(code, maps={at: self._map}, name="generator")
+        self._stack.callback(os.close, self.generator)
+        self._stack.enter_context(in_dispatcher(self.generator))
 
     @contextmanager
     def program(
@@ -186,7 +189,7 @@ class Testbed:
         with self.near.namespace.entered(), on_cpu(self.generator_cpu), real_time(0):
             sent, start, elapsed = 0, time.perf_counter(), 0.0
             while elapsed < seconds:
-                syscalls.inject(self._generator, frame, ctx, repeat=CHUNK, batch=BATCH)
+                syscalls.inject(self.generator, frame, ctx, repeat=CHUNK, batch=BATCH)
                 sent += CHUNK
                 elapsed = time.perf_counter() - start
         return sent, elapsed
@@ -219,6 +222,41 @@ class Load:
             after = counters(self.user)
         user = {name: (count - before.get(name, 0)) / elapsed for name, count in after.items()}
         return Measured(sent / elapsed, user)
+
+    def drain(self, frame: bytes) -> float:
+        """Nanoseconds of CPU that the user part takes for one packet when packets wait: it is stopped while a ring's
+        worth of them comes, and goes on when all are there. It has to sleep when it has nothing to do (no `--spin`).
+
+        Unlike `run`, this is not limited by what the generator can make, nor by what else the machine does."""
+        assert self.user is not None
+        pid = self.user.process.pid
+        context = XdpMd(data_end=len(frame), ingress_ifindex=self.bed.near.ifindex)
+        with self.bed.near.namespace.entered(), on_cpu(self.bed.generator_cpu), real_time(pid):
+            _wait_for_state(pid, "S")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                _wait_for_state(pid, "T")
+                before = _cpu_time(pid)
+                syscalls.inject(self.bed.generator, frame, context, repeat=RING, batch=BATCH)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(_SETTLED)  # it is awake now, and has work for less than this
+            _wait_for_state(pid, "S")
+            return (_cpu_time(pid) - before) / RING
+
+
+def _wait_for_state(pid: int, state: str) -> None:
+    """Until a process sleeps (S) or is stopped (T). Raises KernelError after some time."""
+    deadline = time.monotonic() + _DEADLINE
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        if time.monotonic() > deadline:
+            raise KernelError(f"the user part does not come to state {state}")
+        time.sleep(_PAUSE / 1000)
+
+
+def _cpu_time(pid: int) -> int:
+    """Nanoseconds that a process was on a CPU."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def _joining(folder: Path, sockets: Path) -> list[str | Path]:
