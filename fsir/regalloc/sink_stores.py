@@ -1,10 +1,11 @@
-"""Stores of spilled values that one way of a branch needs, made there, where the register still holds the value."""
+"""Stores of spilled values, made only where all ways to the loads have met, if the register still holds the value."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from xdsl.ir import Block, Operation, Region
 
-from fsir.analysis.cfg import predecessors
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.liveness import solve_backward
 from fsir.dialects.ebpf import (
@@ -13,8 +14,6 @@ from fsir.dialects.ebpf import (
     CallOp,
     CallxOp,
     FpOp,
-    JccRIOp,
-    JccRROp,
     LdAbsOp,
     LdIndOp,
     LdxOp,
@@ -23,56 +22,114 @@ from fsir.dialects.ebpf import (
     reg_index,
 )
 
+_CALLER_SAVED = frozenset(range(6))
 _CLOBBERING = (CallOp, CallLocalOp, CallKfuncOp, CallxOp, LdAbsOp, LdIndOp)
 
 
+_FAR = 300
+"""Blocks that are looked at for one store, at most."""
+
+
 def sink_stores(body: Region, spills_below: int) -> int:
-    """Move spills of an allocated body from before a branch to behind it, where the other way does not load them.
-    Frame offsets below `spills_below` are accessed by spills only, by whole words. Gives the number of moves."""
+    """Move spills of an allocated body down the dominator tree, to a block that all loads of them are behind: ways that
+    load nothing store nothing. Frame offsets below `spills_below` are accessed by spills only, by whole words.
+    Gives the number of moves."""
     live_in = _live_in(body, spills_below)
     if not any(live_in.values()):
         return 0
-    incoming = predecessors(body)
-    moved = 0
-    for block in DominatorTree(body).rpo:
-        branch = block.last_op
-        if not isinstance(branch, JccRROp | JccRIOp) or branch.then_block is branch.else_block:
-            continue
+    sinking = _Sinking(DominatorTree(body), live_in, spills_below)
+    return sum(sinking.block(block) for block in sinking.tree.rpo)
+
+
+@dataclass
+class _Sinking:
+    tree: DominatorTree
+    live_in: dict[Block, set[int]]
+    spills_below: int
+    written: dict[Block, set[int]] = field(default_factory=dict)
+    """Registers that are written, and slots that are accessed, by block."""
+
+    def block(self, block: Block) -> int:
+        """Move what can be moved out of a block, the last first."""
+        moved = 0
         passed: set[int] = set()
-        """Registers that are written, and slots that are accessed, after the operation looked at."""
         for op in reversed(list(block.ops)):
-            slot = _slot(op, spills_below)
+            slot = _slot(op, self.spills_below)
             if isinstance(op, StxOp | StOp) and slot is not None and slot not in passed:
-                into = _way_for(op, slot, list(branch.successors), live_in, passed, incoming)
+                register = reg_index(op.value.type) if isinstance(op, StxOp) else None
+                into = None if register in passed else self.target(block, slot, register)
                 if into is not None:
                     block.detach_op(op)
                     first = into.first_op
                     assert first is not None
                     into.insert_op_before(op, first)
-                    live_in[into].discard(slot)
                     moved += 1
                     continue
-            passed |= {slot} if slot is not None else set()
-            passed |= {register for result in op.results if (register := reg_index(result.type)) is not None}
-            passed |= set(range(6)) if isinstance(op, _CLOBBERING) else set()
-    return moved
+            passed |= self.touched(op)
+        if moved:
+            self.written.clear()
+        return moved
 
-
-def _way_for(
-    op: StxOp | StOp,
-    slot: int,
-    ways: list[Block],
-    live_in: dict[Block, set[int]],
-    passed: set[int],
-    incoming: dict[Block, list[tuple[Operation, int]]],
-) -> Block | None:
-    """The only way of a branch that loads a slot, if it can be stored there."""
-    wanting = [way for way in ways if slot in live_in[way]]
-    if len(wanting) != 1 or len(incoming[wanting[0]]) != 1:
+    def target(self, block: Block, slot: int, register: int | None) -> Block | None:
+        """The deepest block to store in instead of at the end of `block`."""
+        into = self.tree.common_dominator(self.loading(block, slot))
+        while into is not None and self.tree.strictly_dominates(block, into):
+            between = self.between(block, into)
+            if between is not None and not self.disturbed(between, into, slot, register):
+                for each in (*between, into):
+                    self.live_in[each].discard(slot)
+                return into
+            into = self.tree.idom(into)
         return None
-    register = reg_index(op.value.type) if isinstance(op, StxOp) else None
-    taken = passed | {reg_index(arg.type) for arg in wanting[0].args}
-    return wanting[0] if register not in taken else None
+
+    def loading(self, block: Block, slot: int) -> list[Block]:
+        """The blocks that may load what a slot holds at the end of `block`; that block itself if they are too many."""
+        found: list[Block] = []
+        work = [block]
+        seen: set[Block] = set()
+        while work:
+            for following in successors(work.pop()):
+                if slot not in self.live_in[following] or following in seen:
+                    continue
+                seen.add(following)
+                accesses = [op for op in following.ops if _slot(op, self.spills_below) == slot]
+                if accesses and isinstance(accesses[0], LdxOp):
+                    found.append(following)
+                if all(isinstance(op, LdxOp) for op in accesses):
+                    work.append(following)
+        return found if len(seen) <= _FAR else [block]
+
+    def between(self, block: Block, into: Block) -> set[Block] | None:
+        """The blocks on ways from `block` to one that it dominates; None if that is in a loop by itself."""
+        found: set[Block] = set()
+        work = [into]
+        while work:
+            for before in self.tree.predecessors(work.pop()):
+                if before is into or len(found) > _FAR:
+                    return None
+                if before is not block and before not in found and self.tree.is_reachable(before):
+                    found.add(before)
+                    work.append(before)
+        return found
+
+    def disturbed(self, between: set[Block], into: Block, slot: int, register: int | None) -> bool:
+        """Whether something on the way writes the register, or accesses the slot."""
+        arguments = {reg_index(arg.type) for arg in into.args}
+        return register in arguments or any({slot, register} & self.of(block) for block in between)
+
+    def of(self, block: Block) -> set[int]:
+        """What a block touches."""
+        if block not in self.written:
+            found = {register for arg in block.args if (register := reg_index(arg.type)) is not None}
+            self.written[block] = found.union(*map(self.touched, block.ops))
+        return self.written[block]
+
+    def touched(self, op: Operation) -> set[int]:
+        """The registers that an operation writes, and the slot that it accesses. (Slots are negative.)"""
+        slot = _slot(op, self.spills_below)
+        found = {slot} if slot is not None else set[int]()
+        found |= {register for result in op.results if (register := reg_index(result.type)) is not None}
+        return found | _CALLER_SAVED if isinstance(op, _CLOBBERING) else found
 
 
 def _slot(op: Operation, spills_below: int) -> int | None:

@@ -57,6 +57,46 @@ def test_other_stores_stay(before: str, then: str, other: str) -> None:
     assert _stores(body) == [1, 0, 0]
 
 
+_CHAIN = """ebpf.func @f section "xdp" {{
+^bb0(%p : !ebpf.reg<r1>, %q : !ebpf.reg<r6>):
+  %fp = ebpf.frame -> r10
+  ebpf.stx64 %fp[-16], %q : r10, r6
+  ebpf.jeqi %p, 1, ^join, ^other : r1
+^other:
+  {other}
+  ebpf.jeqi %p, 2, ^join, ^out : r1
+^out:
+  %v = ebpf.movi 0 -> r0
+  ebpf.exit(%v) : r0
+^join:
+  %x = ebpf.ldx64 %fp[-16] : r10 -> r2
+  %w = ebpf.movi 0 -> r0
+  ebpf.{end} : r1
+^end:
+  %u = ebpf.movi 0 -> r0
+  ebpf.exit(%u) : r0
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("other", "end", "stores"),
+    [
+        ("", "jeqi %p, 3, ^end, ^out2", [0, 0, 0, 1]),
+        ("%z = ebpf.movi 1 -> r6", "jeqi %p, 3, ^end, ^out2", [1, 0, 0, 0]),
+        ("ebpf.stx64 %fp[-16], %p : r10, r1", "jeqi %p, 3, ^end, ^out2", [1, 1, 0, 0]),
+        ("", "jeqi %p, 3, ^join, ^end", [1, 0, 0, 0]),
+    ],
+    ids=["none of three ways out stores", "the register is given away", "stored anew on a way", "loaded in a loop"],
+)
+def test_a_store_goes_to_where_all_ways_to_the_loads_meet(other: str, end: str, stores: list[int]) -> None:
+    text = _CHAIN.format(other=other, end=end.replace("^out2", "^out"))
+    module = Parser(make_context(), text).parse_module()
+    assert isinstance(module, ModuleOp)
+    body = next(iter(functions(module))).body
+    sink_stores(body, OWN)
+    assert _stores(body)[:4] == stores
+
+
 def _slots(*pairs: tuple[int, int], count: int) -> MachineCode:
     """A block with these copies, one after the other: nodes 11 and on are in registers, 20 and on in slots."""
     func = _fork("").parent_op()
