@@ -10,7 +10,8 @@ from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
-from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.components import components
+from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.upper_bits import UpperBits
 from fsir.backends.xdp._branches import Branches
 from fsir.backends.xdp._build import Builder, constant_of, drop_dead, fits, signed, virtual_functions, width_of
@@ -69,9 +70,11 @@ class _Selector:
         self.zeroed: dict[SSAValue, SSAValue] = {}
         self.extended: dict[SSAValue, SSAValue] = {}
         self.replaced: list[Operation] = []
+        self.in_loops: set[Block] = set()
 
     def run(self) -> None:
         tree = DominatorTree(self.func.body)
+        self.in_loops = {block for each in components(tree.rpo, successors) if len(each) > 1 for block in each}
         branches = Branches(self.cpu, self.zero_extended, self.sign_extended)
         later: list[Operation] = []
         for block in tree.rpo:
@@ -89,7 +92,7 @@ class _Selector:
                 elif isinstance(op, arith.ExtUIOp):
                     self.finish(Builder(op), self.zero_extended(op.input))
                 elif isinstance(op, arith.ExtSIOp):
-                    self.finish(Builder(op), self.sign_extended(op.input))
+                    self.finish(Builder(op), self.sign_extended(op.input, self.alone(op)))
                 elif isinstance(op, arith.TruncIOp):
                     self.finish(Builder(op), op.input)
                 elif op.name.startswith(("arith.", "cf.")):
@@ -130,8 +133,8 @@ class _Selector:
                 self.zeroed[value] = build.insn("andi", [value], imm=(1 << width) - 1)
         return self.zeroed[value]
 
-    def sign_extended(self, value: SSAValue) -> SSAValue:
-        """The word with the value's sign above its width."""
+    def sign_extended(self, value: SSAValue, at: Operation | None = None) -> SSAValue:
+        """The word with the value's sign above its width, made right after the value, or where `at` is."""
         width = width_of(value.type)
         if self.bits.of(value) < width or width == 64:
             return value
@@ -143,7 +146,7 @@ class _Selector:
             self.extended[value] = signed_load
             self.replaced.append(load)
         if value not in self.extended:
-            build = _after(value)
+            build = _after(value) if at is None else Builder(at)
             if number is not None:
                 self.extended[value] = build.number(number)
             elif self.cpu >= 4 and width > 1:
@@ -152,6 +155,15 @@ class _Selector:
                 up = build.insn("lshi", [value], imm=64 - width)
                 self.extended[value] = build.insn("arshi", [up], imm=64 - width)
         return self.extended[value]
+
+    def alone(self, op: Operation) -> Operation | None:
+        """An extension that nothing else computes with the value of: it can be made where it stands, and ways that do
+        not come there do without it. In a loop it had better be made before."""
+        value = op.operands[0]
+        home = value.owner if isinstance(value.owner, Block) else value.owner.parent
+        others = (use.operation for use in value.uses if use.operation is not op)
+        needed = any(other.name.startswith("arith.") for other in others)
+        return None if needed or op.parent is home or op.parent in self.in_loops else op
 
     # --- arithmetic --------------------------------------------------------------------------------------------------
 

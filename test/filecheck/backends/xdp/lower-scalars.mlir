@@ -118,3 +118,24 @@ ebpf.func @signed_load section "xdp" {
   %r = arith.addi %s, %w : i64
   ebpf.exit(%r) : i64
 }
+
+// An extension that nothing else needs is made where it stands: the other way does without it.
+// CHECK-LABEL: ebpf.func @extended_on_one_way
+// CHECK:         ebpf.stx32
+// CHECK-NEXT:    ebpf.jeqi
+// CHECK:       ^go:
+// CHECK-NEXT:    ebpf.lshi
+// CHECK-NEXT:    ebpf.arshi
+ebpf.func @extended_on_one_way section "xdp" {
+^bb0(%p : !packet.ptr, %v : i64):
+  %x = arith.trunci %v : i64 to i32
+  ebpf.stx32 %p[8], %x : !packet.ptr, i32
+  %zero = arith.constant 0 : i64
+  %none = arith.cmpi eq, %v, %zero : i64
+  cf.cond_br %none, ^out, ^go
+^go:
+  %s = arith.extsi %x : i32 to i64
+  ebpf.exit(%s) : i64
+^out:
+  ebpf.exit(%v) : i64
+}
