@@ -173,7 +173,7 @@ def select_part(module: ModuleOp, part_name: str | None = None, program: str | N
     body = here[0].body.block.ops if here else module.ops
     name = here[0].sym_name.data if here else "program"
     functions = {op.symbol: op for op in body if isinstance(op, ebpf.FuncOp)}
-    entry = _entry(module, functions, program)
+    entry = _entry(module, functions, program, "decompose{program=NAME}" if here else "-t c{program=NAME}")
     common = {op.symbol: op for op in module.ops if isinstance(op, ebpf.FuncOp)}
     functions = _reachable(entry, common | functions)
     part = Part(name, functions, entry, _arrivals(module, name) if here else {}, module=module)
@@ -190,16 +190,14 @@ def select_part(module: ModuleOp, part_name: str | None = None, program: str | N
     return part
 
 
-def _entry(module: ModuleOp, functions: dict[str, ebpf.FuncOp], program: str | None) -> ebpf.FuncOp:
+def _entry(module: ModuleOp, functions: dict[str, ebpf.FuncOp], program: str | None, chosen_by: str) -> ebpf.FuncOp:
     programs = {name: func for name, func in functions.items() if func.type_name is not None}
     if program is not None:
         if program not in programs:
             fail(module, f"no program is called '{program}'; there are: {', '.join(programs) or 'none'}")
         return programs[program]
     if len(programs) != 1:
-        which = (
-            f"there are {', '.join(programs)}; choose one with -t c{{program=NAME}}" if programs else "there is none"
-        )
+        which = f"there are {', '.join(programs)}; choose one with {chosen_by}" if programs else "there is none"
         fail(module, f"the part must hold one program: {which}")
     entry = next(iter(programs.values()))
     if entry.type_name != "xdp":

@@ -147,6 +147,8 @@ class InterpProgram:
         self.type = prog_type or chosen.type_name or "xdp"
         hook = HOOKS.get(self.type)
         if hook is None:
+            if self.type == "unspec":
+                raise SelectionError(f"{self.name} is of no known type; give it with --prog-type, as xdp or sched_cls")
             raise SelectionError(f"{self.name} is a {self.type} program, which takes no packets")
         self.machine = Machine(hook, ncpu=max(ncpu or 1, cpu + 1), seed=seed, kernel=kernel)
         self.machine.cpu = cpu

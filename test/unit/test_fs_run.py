@@ -145,6 +145,7 @@ ERRORS = [
     (["--hex", FRAME, "-p", "nope"], "unknown pass 'nope'"),
     (["--hex", FRAME, "--engine", "placed"], "has no placement.part"),
     (["--hex", FRAME, "--prog-type", "kprobe"], "count is a kprobe program, which takes no packets"),
+    (["--hex", FRAME, "--prog-type", "unspec"], "count is of no known type; give it with --prog-type"),
     (["--hex", FRAME, "--budget", "3"], "packet 0: the program executed more than 3 instructions"),
 ]
 

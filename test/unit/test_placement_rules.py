@@ -8,6 +8,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 
 from fsir.analysis.dominance import DominatorTree
+from fsir.backends.af_xdp.part import select_part
 from fsir.backends.handoff import Layout
 from fsir.bundle.manifest import manifest
 from fsir.dialects.ebpf import CallOp, FuncOp, functions
@@ -462,6 +463,15 @@ def test_programs_that_are_not_placed_touch_maps_too() -> None:
     assert "elements of map 'table' are replaced from user space while the kernel changes" in str(
         failure.value.__cause__
     )
+
+
+def test_user_space_runs_one_program() -> None:
+    source = "extern int regex_match(u32 x);\n" + "".join(
+        f'SEC("xdp") int {name}(struct xdp_md *ctx) {{ return regex_match(ctx->queue) ? 1 : 2; }}\n'
+        for name in ("first", "second")
+    )
+    with pytest.raises(FailedAt, match=r"there are first, second; choose one with decompose\{program=NAME\}"):
+        select_part(placed(source))
 
 
 def test_a_nic_runs_one_program() -> None:
