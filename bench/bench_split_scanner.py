@@ -154,14 +154,22 @@ def loops(folder: Path, console: Console) -> None:
 def _binaries(steps: int, folder: Path) -> dict[str, Path]:
     text, _ = source(steps)
     generated, _ = artifacts(object_of(text, folder, "work"), "work.o", "targets=af-xdp")
-    found = re.findall(r"%0 (.)= (\d+);", re.search(r'asm volatile\("(.*?)"', text).group(1))  # type: ignore[union-attr]
-    work = "; ".join(f"h {operator}= {number}u" for operator, number in found)
-    code = b"#define WORK " + work.encode() + b"\n" + (HERE / "split_handwritten.c").read_bytes()
+    code = b"#define WORK " + _by_hand(text).encode() + b"\n" + (HERE / "split_handwritten.c").read_bytes()
     binaries = {"generated": build(generated["af_xdp.c"], folder / f"generated{steps}", "-g0")}
     for name, flags in (("by hand", ()), ("by hand, huge pages", ("-DHUGE_PAGES",))):
         binaries[name] = folder / f"{name}{steps}"
         compile_c(code, binaries[name], "-O2", *flags, libraries=("-lxdp", "-lbpf"))
     return binaries
+
+
+def _by_hand(program: str) -> str:
+    """The work of a program on a packet, as C for any machine."""
+    cases = []
+    flows = re.findall(r'asm volatile\("(.*?)" : "\+r"\(h\)\); \*\(u64 \*\)\(data \+ (\d+)\)', program)
+    for flow, (chain, offset) in enumerate(flows):
+        steps = "; ".join(f"h {op}= {number}u" for op, number in re.findall(r"%0 (.)= (\d+);", chain))
+        cases.append(f"case {flow}: {steps}; memcpy(data + {offset}, &h, sizeof(h)); break;")
+    return f"switch (data[37] & 3) {{ {' '.join(cases)} }}"
 
 
 def _in_turns(binaries: dict[str, Path], kernel: bytes) -> dict[str, list[float]]:
