@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from xdsl.ir import Block, Region, SSAValue
 
+from fsir.analysis.calls import CLOBBERING
 from fsir.analysis.cfg import predecessors
 from fsir.analysis.dominance import DominatorTree
 from fsir.dialects.ebpf import (
     BranchOp,
-    CallKfuncOp,
-    CallLocalOp,
-    CallOp,
-    CallxOp,
     ExitOp,
-    LdAbsOp,
-    LdIndOp,
     MovRIOp,
     jump,
     reg,
     reg_index,
 )
 
-_CLOBBERING = (CallOp, CallLocalOp, CallKfuncOp, CallxOp, LdAbsOp, LdIndOp)
 _RESULT = 0
 
 
@@ -101,7 +95,7 @@ def _between(tree: DominatorTree, home: Block, sources: list[Block]) -> set[Bloc
 def _touches(block: Block) -> bool:
     """Whether a block uses or changes the register of the result."""
     return any(_is_result(arg) for arg in block.args) or any(
-        isinstance(op, _CLOBBERING) or any(map(_is_result, (*op.operands, *op.results))) for op in block.ops
+        isinstance(op, CLOBBERING) or any(map(_is_result, (*op.operands, *op.results))) for op in block.ops
     )
 
 
@@ -132,6 +126,6 @@ def _reads_first(block: Block, live: dict[Block, bool]) -> bool:
     for op in block.ops:
         if any(map(_is_result, op.operands)):
             return True
-        if isinstance(op, _CLOBBERING) or any(map(_is_result, op.results)):
+        if isinstance(op, CLOBBERING) or any(map(_is_result, op.results)):
             return False
     return block.last_op is not None and any(live[successor] for successor in block.last_op.successors)

@@ -5,19 +5,14 @@ from __future__ import annotations
 
 from xdsl.ir import Block, Operation, Region, Use
 
+from fsir.analysis.calls import CALLER_SAVED, CLOBBERING
 from fsir.analysis.cfg import predecessors
 from fsir.analysis.dominance import DominatorTree
 from fsir.dialects.ebpf import (
     AluRROp,
-    CallKfuncOp,
-    CallLocalOp,
-    CallOp,
-    CallxOp,
     JccRIOp,
     JccRROp,
-    LdAbsOp,
     LddwOp,
-    LdIndOp,
     LdSymOp,
     LdxOp,
     MovRIOp,
@@ -27,7 +22,6 @@ from fsir.dialects.ebpf import (
     reg_index,
 )
 
-_CLOBBERING = (CallOp, CallLocalOp, CallKfuncOp, CallxOp, LdAbsOp, LdIndOp)
 _COPIES = (MovRROp, MovRIOp, LddwOp, LdSymOp)
 
 
@@ -50,7 +44,7 @@ def sink_copies(body: Region) -> int:
                 moved += 1
                 continue
             changed |= {reg_index(result.type) for result in op.results}
-            changed |= set(range(6)) if isinstance(op, _CLOBBERING) else set()
+            changed |= CALLER_SAVED if isinstance(op, CLOBBERING) else set()
     return moved
 
 

@@ -8,26 +8,18 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import i64
 from xdsl.ir import Block, Operation, SSAValue
 
+from fsir.analysis.calls import is_call
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.backends.xdp._build import Builder, constant_of, fits, signed, width_of
-from fsir.dialects import map
 from fsir.dialects.ebpf import (
     AllocaOp,
-    CallKfuncOp,
-    CallLocalOp,
     CallOp,
-    CallxOp,
     CastOp,
     FramePointerType,
     FuncOp,
     int_attr,
 )
 from fsir.regalloc.frequency import block_weights
-
-_CALLS = (
-    *(CallOp, CallLocalOp, CallKfuncOp, CallxOp, map.LookupOp, map.LookupAtOp, map.UpdateOp, map.UpdateAtOp),
-    *(map.DeleteOp, map.DeleteAtOp, map.RedirectOp),
-)
 
 
 class Objects:
@@ -122,15 +114,15 @@ class Objects:
         start, end = after.parent, before.parent
         assert start is not None and end is not None
         if start is end:
-            return any(isinstance(op, _CALLS) for op in _between(after, before))
-        if any(isinstance(op, _CALLS) for op in (*_between(after, None), *_between(end.first_op, before))):
+            return any(map(is_call, _between(after, before)))
+        if any(map(is_call, (*_between(after, None), *_between(end.first_op, before)))):
             return True
         work, seen = list(self.tree.predecessors(end)), {start}
         while work:
             block = work.pop()
             if block not in seen:
                 seen.add(block)
-                if any(isinstance(op, _CALLS) for op in block.ops):
+                if any(map(is_call, block.ops)):
                     return True
                 work.extend(self.tree.predecessors(block))
         return False

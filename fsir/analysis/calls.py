@@ -1,4 +1,4 @@
-"""Which operations of raised code become calls: registers r1 to r5 do not survive them."""
+"""Which operations are calls, or become calls: registers r0 to r5 do not survive them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from xdsl.ir import Operation
 
 from fsir.dialects import ebpf, map, packet
 
+CALLER_SAVED = frozenset(range(6))
+"""The registers that a call takes away."""
+CALL_INSTRUCTIONS = (ebpf.CallOp, ebpf.CallLocalOp, ebpf.CallKfuncOp, ebpf.CallxOp)
+CLOBBERING = (*CALL_INSTRUCTIONS, ebpf.LdAbsOp, ebpf.LdIndOp)
+"""Instructions that take them away."""
+
 CALLS = (
-    *(ebpf.CallOp, ebpf.CallLocalOp, ebpf.CallKfuncOp, ebpf.CallxOp, ebpf.LdAbsOp, ebpf.LdIndOp),
+    *CLOBBERING,
     *(map.LookupOp, map.LookupAtOp, map.UpdateOp, map.UpdateAtOp, map.DeleteOp, map.DeleteAtOp, map.RedirectOp),
     *(packet.AdjustHeadOp, packet.AdjustTailOp, packet.AdjustMetaOp),
 )
 
 
 def is_call(op: Operation) -> bool:
-    """Whether an operation becomes a call."""
+    """Whether an operation is a call, or becomes one."""
     return isinstance(op, CALLS)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
+from fsir.analysis.calls import CALL_INSTRUCTIONS, CALLER_SAVED, CLOBBERING
 from fsir.analysis.cfg import successor_operands
 from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.verify_dominance import InvalidOperation
@@ -23,9 +24,6 @@ from fsir.dialects.ebpf import (
     AluRIOp,
     AluRROp,
     AtomicFetchOp,
-    CallKfuncOp,
-    CallLocalOp,
-    CallOp,
     CallxOp,
     CmpxchgOp,
     ExitOp,
@@ -42,9 +40,6 @@ from fsir.dialects.ebpf import (
     reg_index,
 )
 
-CALLER_SAVED = range(6)
-_CALLS = (CallOp, CallLocalOp, CallKfuncOp, CallxOp)
-_CLOBBERING = (*_CALLS, LdAbsOp, LdIndOp)
 _TWO_WAY = (JccRROp, JccRIOp, MayGotoOp)
 
 Slots = list[SSAValue | None]
@@ -87,9 +82,9 @@ def _check_registers(op: Operation) -> None:
         tied = op.value
     if tied is not None and reg_index(tied.type) != reg_index(op.results[0].type):
         raise InvalidOperation(op, f"result in {op.results[0].type}, but it shares the register of {tied.type}")
-    if isinstance(op, _CLOBBERING):
+    if isinstance(op, CLOBBERING):
         _expect(op, op.results, (0,), "result")
-    if isinstance(op, _CALLS):
+    if isinstance(op, CALL_INSTRUCTIONS):
         arguments = op.operands[1:] if isinstance(op, CallxOp) else op.operands
         registers = [reg_index(arg.type) for arg in arguments]
         if registers != sorted(set(registers) & {1, 2, 3, 4, 5}):  # type: ignore[type-var]
@@ -176,7 +171,7 @@ class _Dataflow:
 
 
 def _define(op: Operation, state: Slots) -> None:
-    if isinstance(op, _CLOBBERING):
+    if isinstance(op, CLOBBERING):
         for register in CALLER_SAVED:
             state[register] = None
     for result in op.results:

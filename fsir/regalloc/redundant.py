@@ -12,16 +12,11 @@ from itertools import count
 
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
+from fsir.analysis.calls import CALLER_SAVED, CLOBBERING
 from fsir.analysis.dominance import DominatorTree
 from fsir.dialects.ebpf import (
-    CallKfuncOp,
-    CallLocalOp,
-    CallOp,
-    CallxOp,
     FpOp,
-    LdAbsOp,
     LddwOp,
-    LdIndOp,
     LdSymOp,
     LdxOp,
     MovRIOp,
@@ -31,7 +26,6 @@ from fsir.dialects.ebpf import (
     reg_index,
 )
 
-_CLOBBERING = (CallOp, CallLocalOp, CallKfuncOp, CallxOp, LdAbsOp, LdIndOp)
 _Key = int | tuple[str, tuple[tuple[str, Attribute], ...]]
 _State = dict[int, tuple[SSAValue | None, _Key]]
 """By register, or by frame offset for the slots of spills: the value there and its number."""
@@ -73,8 +67,8 @@ class _Tracker:
         state[register] = (value, key)
 
     def visit(self, op: Operation, state: _State) -> None:
-        if isinstance(op, _CLOBBERING):
-            for register in range(6):
+        if isinstance(op, CLOBBERING):
+            for register in CALLER_SAVED:
                 state.pop(register, None)
         if isinstance(op, StxOp | StOp) and self.is_spill(op):
             key = self.key_of(op.value, state) if isinstance(op, StxOp) else next(self.fresh)

@@ -6,25 +6,16 @@ from dataclasses import dataclass, field
 
 from xdsl.ir import Block, Operation, Region
 
+from fsir.analysis.calls import CALLER_SAVED, CLOBBERING
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.liveness import solve_backward
 from fsir.dialects.ebpf import (
-    CallKfuncOp,
-    CallLocalOp,
-    CallOp,
-    CallxOp,
     FpOp,
-    LdAbsOp,
-    LdIndOp,
     LdxOp,
     StOp,
     StxOp,
     reg_index,
 )
-
-_CALLER_SAVED = frozenset(range(6))
-_CLOBBERING = (CallOp, CallLocalOp, CallKfuncOp, CallxOp, LdAbsOp, LdIndOp)
-
 
 _FAR = 300
 """Blocks that are looked at for one store, at most."""
@@ -129,7 +120,7 @@ class _Sinking:
         slot = _slot(op, self.spills_below)
         found = {slot} if slot is not None else set[int]()
         found |= {register for result in op.results if (register := reg_index(result.type)) is not None}
-        return found | _CALLER_SAVED if isinstance(op, _CLOBBERING) else found
+        return found | CALLER_SAVED if isinstance(op, CLOBBERING) else found
 
 
 def _slot(op: Operation, spills_below: int) -> int | None:
