@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import traffic
+from nic_handoff import HEADER, READS, lowered_from_nic
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.parser import Parser
 
-from fsir.backends.handoff import Layout
 from fsir.backends.p4.controller import Controller
 from fsir.backends.p4.emit import control_plane
 from fsir.backends.p4.emit import emit as emit_p4
@@ -95,46 +94,9 @@ def test_kernel_parts_load_and_behave(name: str, targets: str) -> None:
     assert cut, "no cut was possible"
 
 
-FAR = """
-object.section "xdp" type 1 flags 6 align 8
-object.section "license" type 1 flags 3 align 1 {data = "47504c00"}
-placement.edge 1 from @nic to @xdp {fields = [{name = "at", width = #builtin.int<16>, kind = "offset"}],
-  order = "commuting", transport = "head"}
-placement.part @nic on "p4-v1model" { ebpf.func @f section "xdp" { ^entry: ebpf.end } }
-placement.part @xdp on "xdp" {
-  ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
-  ^entry(%ctx: !packet.ctx):
-    %r = placement.resume %ctx : !packet.ctx -> i32
-    %one = arith.constant 1 : i32
-    %mine = arith.cmpi eq, %r, %one : i32
-    cf.cond_br %mine, ^resume, ^bad
-  ^resume:
-    %at = placement.carried %ctx at 1[0] : !packet.ctx -> i16
-    placement.accept %ctx at 1 : !packet.ctx
-    %data = packet.data %ctx : !packet.ctx -> !packet.ptr
-    %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
-    %far = arith.extui %at : i16 to i64
-    %p = packet.advance %data, %far : !packet.ptr, i64 -> !packet.ptr
-    %ok = packet.guard %p[8], %end : !packet.ptr, !packet.end_ptr -> i1
-    cf.cond_br %ok, ^good, ^bad
-  ^good:
-    %byte = packet.load %p[7] : !packet.ptr -> i8
-    %verdict = arith.extui %byte : i8 to i64
-    packet.verdict %verdict : i64
-  ^bad:
-    %zero = arith.constant 0 : i64
-    packet.verdict %zero : i64
-  }
-}
-"""
-
-
 def test_guards_behind_a_carried_distance_mean_something() -> None:
     """With 16 bits, of which any can be set, the verifier would not let the read behind the guard through."""
-    module = Parser(make_context(), FAR).parse_module()
-    assert isinstance(module, ModuleOp)
-    run_pipeline(make_context(), module, "lower")
     frame = bytes(range(64))
-    with KernelProgram(kernel_object(module)) as kernel:
+    with KernelProgram(kernel_object(lowered_from_nic(READS))) as kernel:
         for distance, verdict in ((13, 20), (60, 0), (0xFFF0, 0)):
-            assert kernel.run(Layout(1, (16,)).encode([distance]) + frame).verdict == verdict
+            assert kernel.run(HEADER.encode([distance]) + frame).verdict == verdict

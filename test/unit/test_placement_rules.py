@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bpf_clang import compile_c
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.parser import Parser
 
 from fsir.analysis.dominance import DominatorTree
@@ -394,7 +394,7 @@ def test_addresses_of_map_values_that_functions_take(code: str) -> None:
 def test_a_key_that_was_stored_on_the_stack_travels_as_a_number() -> None:
     code = "key = key * 3 + data[5]; " + LATER % "value->limit > key"
     (edge,) = [op for op in placed(VALUES % code).body.block.ops if isinstance(op, EdgeOp)]
-    assert {entry.data["kind"].data for entry in edge.fields} <= {"scalar", "stack"}  # type: ignore[attr-defined]
+    assert {entry.data["kind"] for entry in edge.fields} <= {StringAttr("scalar"), StringAttr("stack")}
 
 
 BIG = """

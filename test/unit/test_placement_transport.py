@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 from bpf_clang import compile_c
+from nic_handoff import HEADER, READS, lowered_from_nic
 from xdsl.dialects.builtin import ModuleOp, StringAttr
-from xdsl.parser import Parser
 
-from fsir.backends.handoff import Layout
 from fsir.bundle.manifest import manifest
 from fsir.dialects.placement import EdgeOp, PartOp, ResumeOp
 from fsir.driver.context import make_context
@@ -69,55 +68,16 @@ def test_costs_do_not_tell_which_cuts_were_asked_for(objective: str) -> None:
     assert all(sum(each["loads"].values()) < 1000 for each in decision["considered"])
 
 
-FROM_NIC = """
-builtin.module {
-
-
-  placement.edge 1 from @nic to @xdp {fields = [{name = "at", width = #builtin.int<16>, kind = "offset"}],
-    order = "commuting", transport = "head"}
-  placement.part @nic on "p4-v1model" { ebpf.func @f section "xdp" { ^entry: ebpf.end } }
-  placement.part @xdp on "xdp" {
-    ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
-    ^entry(%ctx: !packet.ctx):
-      %r = placement.resume %ctx : !packet.ctx -> i32
-      %one = arith.constant 1 : i32
-      %mine = arith.cmpi eq, %r, %one : i32
-      cf.cond_br %mine, ^resume, ^bad
-    ^resume:
-      %at = placement.carried %ctx at 1[0] : !packet.ctx -> i16
-      placement.accept %ctx at 1 : !packet.ctx
-      BODY
-    ^bad:
-      %zero = arith.constant 0 : i64
-      packet.verdict %zero : i64
-    }
-  }
-}
-"""
 GROWS = """
       %by = arith.constant -16 : i32
       %error = packet.adjust_head %ctx, %by : !packet.ctx, i32 -> i64
       %three = arith.constant 3 : i64
       packet.verdict %three : i64"""
-READS = """
-      %data = packet.data %ctx : !packet.ctx -> !packet.ptr
-      %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
-      %far = arith.extui %at : i16 to i64
-      %p = packet.advance %data, %far : !packet.ptr, i64 -> !packet.ptr
-      %ok = packet.guard %p[8], %end : !packet.ptr, !packet.end_ptr -> i1
-      cf.cond_br %ok, ^good, ^bad
-    ^good:
-      %byte = packet.load %p[7] : !packet.ptr -> i8
-      %verdict = arith.extui %byte : i8 to i64
-      packet.verdict %verdict : i64"""
-HEADER = Layout(1, (16,))
 
 
 def from_nic(body: str) -> ModuleOp:
     """The object of an XDP part that takes packets from a NIC over."""
-    module = Parser(make_context(), FROM_NIC.replace("BODY", body)).parse_module()
-    assert isinstance(module, ModuleOp)
-    run_pipeline(make_context(), module, "lower")
+    module = lowered_from_nic(body)
     (part,) = [op for op in module.body.block.ops if isinstance(op, PartOp) and op.sym_name.data == "xdp"]
     lowered = lowered_of(module, part)
     assert lowered is not None
