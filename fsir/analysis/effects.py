@@ -275,6 +275,7 @@ _RULES: dict[type[Operation], Callable[[EffectTable, Operation], Effects]] = {
     packet.AdjustMetaOp: _fixed(_RESIZE),
     packet.VerdictOp: _fixed(LEAVE),
     placement.HandoffOp: _fixed(LEAVE),
+    placement.OvertakesOp: _fixed(Effects(ANYTHING, 0, False)),
     # maps
     map.LookupOp: _lookup,
     map.LookupAtOp: _lookup,

@@ -20,6 +20,7 @@ from xdsl.dialects.builtin import (
     StringAttr,
     SymbolNameConstraint,
     SymbolRefAttr,
+    i1,
     i32,
 )
 from xdsl.ir import Attribute, Dialect
@@ -84,7 +85,8 @@ class PartOp(EbpfOp):
 @irdl_op_definition
 class EdgeOp(EbpfOp):
     """One kind of handoff: resume point `resume` of part `to`, reached from part `origin`. `fields` lists what it
-    carries as `{name, width (bits), kind}`; `order` is the promise kept (`sequential`, `per-flow`, `commuting`);
+    carries as `{name, width (bits), kind}`; `order` is the promise kept (`sequential`, `per-flow`, `commuting`): by
+    `placement.overtakes` and two last fields of the kinds `ticket` and `slot`, which say what is in flight;
     `transport` is where the header travels (`metadata`, `head`, `cpu-port`), or `none`: it begins there."""
 
     name = "placement.edge"
@@ -102,6 +104,11 @@ class EdgeOp(EbpfOp):
     def widths(self) -> tuple[int, ...]:
         """How many bits each field has."""
         return tuple(_width(field) or 0 for field in self.fields)
+
+    @property
+    def has_ticket(self) -> bool:
+        """Whether packets are numbered, so that the sender knows which are in flight."""
+        return any(field.data.get("kind") == StringAttr("ticket") for field in self.fields)
 
     def verify_(self) -> None:
         check_numbers(self.properties, {"resume": 16})
@@ -147,6 +154,19 @@ class HandoffOp(EbpfOp):
 
 
 @irdl_op_definition
+class OvertakesOp(EbpfOp):
+    """Whether the packet, handled here, would overtake one that is in flight to the next part, and whose handling
+    conflicts with its own. `slot` says among which packets to look: those that were handed over with the same number.
+    False where packets are processed one at a time, and where nobody takes packets any more."""
+
+    name = "placement.overtakes"
+    FORMAT: ClassVar[tuple[str, ...]] = ("%", " in ", "%")
+    ctx = operand_def(CtxType)
+    slot = operand_def(IntegerType)
+    res = result_def(i1)
+
+
+@irdl_op_definition
 class ResumeOp(EbpfOp):
     """The resume point with which the packet came in; 0 when no earlier part has started on it."""
 
@@ -180,4 +200,4 @@ class AcceptOp(EbpfOp):
     resume = prop_def(IntAttr)
 
 
-PLACEMENT = Dialect("placement", [PartOp, EdgeOp, ShareOp, HandoffOp, ResumeOp, CarriedOp, AcceptOp])
+PLACEMENT = Dialect("placement", [PartOp, EdgeOp, ShareOp, HandoffOp, OvertakesOp, ResumeOp, CarriedOp, AcceptOp])

@@ -21,6 +21,11 @@ def _handoff(op: Operation, e: Emitter) -> None:
     e.leave(f"{e.need('handoff')}({op.symbol_prop('to')!r}, {op.int_prop('resume')}, ({values}))")
 
 
+@rule("placement.overtakes")
+def _overtakes(op: Operation, e: Emitter) -> None:
+    e.set(op.results[0], "0", 1)  # a packet is done with before the next one comes
+
+
 @rule("placement.resume")
 def _resume(op: Operation, e: Emitter) -> None:
     e.set(op.results[0], f"{e.need('resume')}()", 32)

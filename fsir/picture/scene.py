@@ -329,6 +329,7 @@ _SAY: tuple[tuple[type[Operation], Callable[..., str]], ...] = (
     (ebpf.CallKfuncOp, lambda op: "call a kernel function"),
     (ebpf.ExitOp, lambda op: "return"),
     (placement.HandoffOp, lambda op: f"hand over to {op.to.root_reference.data}"),
+    (placement.OvertakesOp, lambda op: "would it overtake one in flight?"),
     (placement.ResumeOp, lambda op: "where to go on?"),
     (placement.AcceptOp, lambda op: f"go on at {op.resume.data}"),
     (cf.ConditionalBranchOp, _condition),
