@@ -75,7 +75,9 @@ def _shared_end(region: Region, block: Block) -> Block:
         type(last).create(operands=[shared.args[0]], properties=dict(last.properties), location=last.location)
     )
     region.insert_block_after(shared, block)
-    block.insert_op_before(jump(shared, [last.value]), last)
+    onward = jump(shared, [last.value])
+    onward.location = last.location
+    block.insert_op_before(onward, last)
     block.erase_op(last)
     return shared
 

@@ -116,7 +116,9 @@ def join_exits(body: Region) -> bool:
             same = CastOp.create(operands=[passed], result_types=[type_])
             block.insert_op_before(same, op)
             passed = same.res
-        block.insert_op_before(jump(joint, [passed]), op)
+        onward = jump(joint, [passed])
+        onward.location = op.location
+        block.insert_op_before(onward, op)
         block.erase_op(op)
         if isinstance(constant, MovRIOp) and not constant.res.first_use and constant.parent is not None:
             constant.parent.erase_op(constant)

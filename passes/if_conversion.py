@@ -97,10 +97,12 @@ def _truth(block: Block, branch: cf.ConditionalBranchOp, chosen: SSAValue, rejec
         source = condition.owner
         assert isinstance(source, arith.CmpiOp)
         opposite = compare(NEGATED[PREDICATES[source.predicate.value.data]], source.lhs, source.rhs)
+        opposite.location = branch.location
         block.insert_op_before(opposite, branch)
         condition = opposite.results[0]
     elif (constant_of(chosen), constant_of(rejected)) != (1, 0):
         return None
     number = extend(condition, type_)
+    number.location = branch.location
     block.insert_op_before(number, branch)
     return number.results[0]

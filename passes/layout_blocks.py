@@ -179,6 +179,8 @@ def _inverted(op: JccRROp | JccRIOp) -> InsnOp:
 def _detour(region: Region, block: Block, last: JccRROp | JccRIOp | MayGotoOp) -> None:
     """Fall through to a new block that jumps to the else successor."""
     detour = Block([jump(last.else_block, list(last.else_args))])
+    assert detour.last_op is not None
+    detour.last_op.location = last.location
     region.insert_block_after(detour, block)
     last.set_successor_operands(1, ())
     last.successors = [last.then_block, detour]

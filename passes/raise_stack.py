@@ -168,6 +168,7 @@ def _constant_piece(store: Operation, value: int, slot: Slot, distance: int) -> 
         new = insn("movi", result=slot.type, imm=piece)
     else:
         new = insn("lddw", result=slot.type, imm=piece)
+    new.location = store.location
     block.insert_op_before(new, store)
     return new.results[0]
 

@@ -47,6 +47,7 @@ def _cast_on_edges(func: FuncOp) -> None:
             for position, arg in enumerate(successor.args):
                 if values[position].type != arg.type:
                     cast = CastOp.create(operands=[values[position]], result_types=[arg.type])
+                    cast.location = terminator.location
                     block.insert_op_before(cast, terminator)
                     values[position] = cast.res
                     changed = True

@@ -120,6 +120,8 @@ def _as_value(op: arith.CmpiOp, uses: list[Use]) -> None:
     truth = [
         arith.ConstantOp.create(properties={"value": IntegerAttr(number, i1)}, result_types=[i1]) for number in (-1, 0)
     ]
+    for made in truth:
+        made.location = op.location
     assert op.parent is not None
     op.parent.insert_ops_before(truth, following)
     result = _join(following, op.result, truth[0].results[0], truth[1].results[0])

@@ -7,7 +7,7 @@ the start of the function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -65,6 +65,15 @@ class Code:
     def slots(self) -> int:
         """Length in 8-byte instruction slots, the unit in which programs are measured."""
         return len(self.data) // isa.INSN_SIZE
+
+    def instructions(self) -> Iterator[int]:
+        """The offset of every instruction."""
+        offset = 0
+        while offset < len(self.data):
+            yield offset
+            insn = isa.decode(self.data, offset)
+            row = isa.row_of(insn) if insn is not None else None
+            offset += isa.INSN_SIZE * (row.slots if row is not None else 1)
 
     def to_attribute(self) -> DictionaryAttr:
         """The code as an attribute; inverse of `from_attribute`."""

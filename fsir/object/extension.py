@@ -94,13 +94,14 @@ class Rebuilder:
         return []
 
     def changed_lines(self, f: Emitted) -> list[LineInfo]:
-        """A record for each change of line."""
+        """A record for each change of line; line 0 where an instruction has none, for else it would have that of the
+        one before. (The kernel wants a record for the first instruction.)"""
         records: list[LineInfo] = []
-        places = list(f.code.lines.items())
-        if places and places[0][0] != 0:  # the kernel wants a line for the first instruction
-            places.insert(0, (0, places[0][1]))
+        lines = f.code.lines
+        unknown: Line = (next(iter(lines.values()))[0], 0, 0) if lines else ("", 0, 0)
         last: Line | None = None
-        for offset, place in places:
+        for offset in f.code.instructions() if lines else ():
+            place = lines.get(offset, unknown)
             if place != last:
                 file_off, line_off = self.text.get(place) or (self.btf.add_string(place[0]), 0)
                 records.append(LineInfo(f.section, f.start + offset, file_off, line_off, place[1], place[2]))

@@ -424,7 +424,10 @@ class _Builder:
         if self.lifter.steps[node.steps[-1]].row.form not in (*_CONDITIONAL, Form.JA, Form.EXIT):
             if node.succs:
                 passed_on = [read(r) for r in self.args[node.succs[0]]]
-                ops.append(FallthroughOp.create(operands=passed_on, successors=[self.blocks[node.succs[0]]]))
+                after = self.lifter.steps[node.steps[-1]].offset
+                target = [self.blocks[node.succs[0]]]
+                place = self.location(after)
+                ops.append(FallthroughOp.create(operands=passed_on, successors=target, location=place))
             else:
                 ops.append(EndOp.create())
         block.add_ops(ops)

@@ -118,7 +118,8 @@ class ChainBuilder:
         assert landing is not None
         for op in list(entry.ops)[::-1]:
             entry.erase_op(op, safe_erase=False)
-        entry.add_op(cf.BranchOp.create(successors=[landing]))
+        assert landing.first_op is not None
+        entry.add_op(cf.BranchOp.create(successors=[landing], location=landing.first_op.location))
         erase_unreachable(func.body)
         for op in list(func.walk()):
             if isinstance(op, CarriedOp):

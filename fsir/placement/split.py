@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from xdsl.dialects import cf
-from xdsl.dialects.builtin import IntegerType, SymbolRefAttr, i32, i64
+from xdsl.dialects.builtin import IntegerType, SymbolRefAttr, UnknownLoc, i32, i64
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from fsir.analysis.block_args import simplify_block_args
@@ -26,6 +26,8 @@ from fsir.dialects.packet import CtxType, EndType, PtrType
 from fsir.dialects.placement import AcceptOp, CarriedOp, HandoffOp, ResumeOp
 from fsir.passes._rewrite import compare, conditional, constant, extend, truncate
 from fsir.placement.crossing import Crossing, Field, Step
+from fsir.placement.gates import add_gates, ticket_values
+from fsir.placement.order import Order
 
 ABORTED = 0
 
@@ -36,19 +38,24 @@ class ResumePoint:
 
     number: int
     crossing: Crossing
+    counted: bool = False
+    """Whether packets that are handed over here are counted, as long as they are in flight."""
 
 
 @dataclass
 class Split:
     """What one part's copy of a function does besides running: `leaves` by the block in front of which it hands over,
     `enters` the resume points where it takes over. `starts` says whether packets begin there, `resumes` whether they
-    come from another part."""
+    come from another part. `order` is kept with what is handed over."""
 
     part: str
     starts: bool
     resumes: bool
     leaves: dict[Block, tuple[str, ResumePoint]] = field(default_factory=dict)
     enters: list[ResumePoint] = field(default_factory=list)
+    order: Order | None = None
+    restart: tuple[str, ResumePoint] | None = None
+    """Where packets are handed over that would overtake others."""
 
 
 class _Copy:
@@ -77,7 +84,9 @@ def build(func: FuncOp, split: Split, live_in: Mapping[Block, Set[SSAValue]]) ->
     if split.leaves or split.resumes:  # the original code is not what this does
         copy.func.properties.pop("original", None)
     for block, (to, point) in split.leaves.items():
-        _leave(copy, block, to, point)
+        _leave(copy, block, to, point, split.order)
+    if split.order is not None and split.restart is not None:
+        _add_gates(copy, split.order, *split.restart)
     if split.resumes:
         _enter(copy, split, live_in)
     erase_unreachable(copy.region)
@@ -88,7 +97,7 @@ def build(func: FuncOp, split: Split, live_in: Mapping[Block, Set[SSAValue]]) ->
 # --- the sender ------------------------------------------------------------------------------------------------------
 
 
-def _leave(copy: _Copy, original: Block, to: str, point: ResumePoint) -> None:
+def _leave(copy: _Copy, original: Block, to: str, point: ResumePoint, order: Order | None) -> None:
     """Redirect control from a block to the handoff of a resume point."""
     block = copy.blocks[original]
     leaving = copy.leaving[original] = Block(arg_types=[arg.type for arg in block.args])
@@ -105,9 +114,32 @@ def _leave(copy: _Copy, original: Block, to: str, point: ResumePoint) -> None:
     ctx = _context(copy.func.entry)
     ops: list[Operation] = []
     carried = [_field_value(each, values, ctx, ops) for each in point.crossing.fields]
-    properties: dict[str, Attribute] = {"resume": int_attr(point.number), "to": SymbolRefAttr(to)}
-    ops.append(HandoffOp.create(operands=[ctx, *carried], properties=properties))
+    if point.counted:
+        assert order is not None
+        carried += ticket_values(order, values, ops)
+    ops.append(_handoff(ctx, carried, to, point))
     _place(leaving, ops, original)
+
+
+def _handoff(ctx: SSAValue, carried: Sequence[SSAValue], to: str, point: ResumePoint) -> HandoffOp:
+    properties: dict[str, Attribute] = {"resume": int_attr(point.number), "to": SymbolRefAttr(to)}
+    return HandoffOp.create(operands=[ctx, *carried], properties=properties)
+
+
+def _add_gates(copy: _Copy, order: Order, to: str, point: ResumePoint) -> None:
+    """Hand packets over as they came that would overtake others."""
+    ctx = _context(copy.func.entry)
+
+    def hand_over(slot: SSAValue, at: Block) -> Block:
+        leaving = Block()
+        copy.region.insert_block_after(leaving, copy.blocks[at])
+        ops: list[Operation] = []
+        carried = ticket_values(order, copy.values, ops, slot)
+        ops.append(_handoff(ctx, carried, to, point))
+        _place(leaving, ops, at)
+        return leaving
+
+    add_gates(copy.region, order, copy.blocks, copy.values, ctx, hand_over)
 
 
 def _context(entry: Block) -> SSAValue:
@@ -144,11 +176,11 @@ def _resized(value: SSAValue, to: IntegerType, ops: list[Operation]) -> SSAValue
 
 
 def _place(block: Block, ops: Sequence[Operation], like: Block) -> None:
-    """Add operations at the end of a block, with the location of the code they stand for."""
-    first = like.first_op
+    """Add operations at the end of a block, with the location of the code they stand for, if they have none."""
+    location = next((op.location for op in like.ops if not isinstance(op.location, UnknownLoc)), None)
     for op in ops:
-        if first is not None:
-            op.location = first.location
+        if location is not None and isinstance(op.location, UnknownLoc):
+            op.location = location
         block.add_op(op)
 
 
@@ -203,12 +235,12 @@ def _dispatch(
         block = otherwise
 
 
-def _abort(copy: _Copy, after: Block) -> Block:
-    """A block that ends the program: what must not happen did."""
+def _abort(copy: _Copy, after: Block, like: Block | None = None) -> Block:
+    """A block that ends the program: what must not happen did, at the code of `like`."""
     block = Block()
     copy.region.insert_block_after(block, after)
     verdict = constant(ABORTED)
-    block.add_ops([verdict, packet.VerdictOp.create(operands=[verdict.result])])
+    _place(block, [verdict, packet.VerdictOp.create(operands=[verdict.result])], like or block)
     return block
 
 
@@ -241,7 +273,7 @@ def _land(copy: _Copy, point: ResumePoint, ctx: SSAValue) -> tuple[Block, Block,
         checked = condition[-1].results[0]
         following = Block()
         copy.region.insert_block_after(following, block)
-        branch = conditional(checked, (following, []), (_abort(copy, following), []))
+        branch = conditional(checked, (following, []), (_abort(copy, following, crossing.block), []))
         _place(block, [*condition, branch], crossing.block)
         block = following
     passed, undefined = rebuild.arguments(crossing.block)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeGuard, cast
 
+from xdsl.dialects.builtin import UnknownLoc
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.traits import SymbolTable
 
@@ -214,7 +215,7 @@ class _Builder:
         """The steps of a block, up to and including the terminator, without the copies to its successors."""
         code_block = self.code.blocks[self.number[block]]
         steps = code_block.steps
-        first = block.first_op
+        first = next((op for op in block.ops if not isinstance(op.location, UnknownLoc)), block.first_op)
         args = [arg for arg in block.args if arg in self.needed]
         if self.is_join(block):
             code_block.joins = [self.joins[arg] for arg in args]

@@ -6,6 +6,7 @@ where they meet. Copies between nodes in one register are nothing but a name.
 
 from __future__ import annotations
 
+from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from fsir.analysis.frame_limit import frame_limit
@@ -130,7 +131,8 @@ class _Emitter:
         passed = [[self.values[node] for node in self.graph.arguments[s]] for s in block.succs]
         everything = [*operands, *(value for group in passed for value in group)]
         if op is None:
-            self.out.append(FallthroughOp.create(operands=everything, successors=targets))
+            place = self.ends_at(block)
+            self.out.append(FallthroughOp.create(operands=everything, successors=targets, location=place))
             return
         properties: dict[str, Attribute] = dict(op.properties)
         if len(targets) > 1:
@@ -143,6 +145,11 @@ class _Emitter:
             location=op.location,
         )
         self.out.append(new)
+
+    def ends_at(self, block: CodeBlock) -> LocationAttr | None:
+        """Where the branch is that a block ends with; an added block belongs to that of the one before."""
+        source = block.source or (self.code.blocks[block.preds[0]].source if block.preds else None)
+        return source.last_op.location if source is not None and source.last_op is not None else None
 
     def value(self, node: int) -> SSAValue:
         if node == FP:

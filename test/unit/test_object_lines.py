@@ -86,11 +86,12 @@ def test_records_are_kept_as_they_are() -> None:
 
 
 def test_a_changed_function_gets_a_record_for_each_change_of_line() -> None:
+    """Line 0 where an instruction has none."""
     start = second_starts(compile_c(SOURCE, "-g"))
     module = import_object(with_lines([*REPEATED, (start, 9), (start + 8, 9)]), "in.o")
     insert_first(module, "first")
     moved = [(start + 8, 9), (start + 16, 9)]  # the other function's are what they were
-    assert lines(export_object(module)) == [(0, 7), (24, 0), (32, 7), *moved]
+    assert lines(export_object(module)) == [(0, 0), (8, 7), (24, 0), (32, 7), *moved]
 
 
 def test_places_name_the_line_or_else_the_instruction() -> None:
