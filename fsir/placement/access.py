@@ -45,6 +45,8 @@ class Kind(StrEnum):
 
 
 CHANGES = frozenset({Kind.ADD, Kind.WRITE, Kind.UPDATE, Kind.DELETE, Kind.OPAQUE})
+MOVES = frozenset({Kind.UPDATE, Kind.DELETE, Kind.OPAQUE})
+"""Ways of touching a map after which the address of an element may be that of none, or of another."""
 ARRAYS = frozenset({"array", "percpu_array"})
 ANY_MAP = "*"
 """The map of accesses through addresses of unknown kind."""
@@ -85,6 +87,20 @@ class MapAccesses:
             return set(self.declarations)
         accesses = (access for func in self._funcs.values() for access in self.of_function(func))
         return {name for name, kind, _ in accesses if kind in kinds}
+
+    def moved_beside(self, func: FuncOp) -> set[str]:
+        """The maps whose elements may be replaced or removed by code that `func` does not wait for: other programs, and
+        functions whose address is taken."""
+        if any(each.is_raw() or each.is_allocated() for each in self._funcs.values()):
+            return set(self.declarations)
+        taken = {
+            o.sym.root_reference.data
+            for each in self._funcs.values()
+            for o in each.walk()
+            if isinstance(o, ebpf.LdSymOp)
+        }
+        beside = [f for name, f in self._funcs.items() if f is not func and (f.type_name is not None or name in taken)]
+        return {name for each in beside for name, kind, _ in self.of_function(each) if kind in MOVES}
 
     def is_array(self, name: str) -> bool:
         """Whether a map's keys are always there."""

@@ -32,8 +32,8 @@ FRAMES = 8
 
 
 class _HeldOverCall(Held):
-    """What forbids a call of a global function. What forbids other handoffs (a redirect, metadata of its own, a map
-    looked at and changed later) is as before when the call returns: nothing runs in between."""
+    """What forbids a call of a global function. What forbids other handoffs (a redirect, metadata of its own) is as
+    before when the call returns: nothing runs in between."""
 
     def reasons(self, block: Block) -> list[str]:
         return [reason for reason in super().reasons(block) if reason in (LOCK, SECTION, REFERENCE)]
@@ -65,7 +65,7 @@ class Chain:
     def __init__(self, func: FuncOp, accesses: MapAccesses, effects: EffectTable) -> None:
         self.func = func
         self.graph = FlowGraph(func, accesses.declarations)
-        self.crossings = Crossings(self.graph, accesses, effects)
+        self.crossings = Crossings(self.graph, accesses, effects, in_order=False)
         self.crossings.held = _HeldOverCall(self.graph.tree, accesses)
         for op in func.walk():
             if isinstance(op, ebpf.CallOp) and op.helper.data == _TAIL_CALL:

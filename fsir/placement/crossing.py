@@ -24,13 +24,14 @@ from fsir.dialects import ebpf, packet
 from fsir.dialects import map as maps
 from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
-from fsir.placement.access import ANY_MAP, CHANGES, Kind, MapAccesses, is_displacement
+from fsir.placement.access import ANY_MAP, CHANGES, MOVES, MapAccesses, is_displacement
 from fsir.placement.facts import Facts
 from fsir.placement.graph import FlowGraph
 from fsir.placement.held import Held
 from fsir.placement.loops import evaluate
 from fsir.placement.scalars import Scalars
 from fsir.placement.stack import StackBytes
+from fsir.placement.ways import happens_between
 
 FieldKind = Literal["scalar", "offset", "key", "stack"]
 
@@ -76,6 +77,9 @@ class Crossing:
     guards: list[tuple[SSAValue, int]] = field(default_factory=list)
     hits: list[SSAValue] = field(default_factory=list)
     maps: set[str] = field(default_factory=set)
+    decided: list[str] = field(default_factory=list)
+    """Maps that are changed after the cut as was decided before it: it is exact only if the packet is done with before
+    the next one."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -87,12 +91,18 @@ class Crossings:
     """The cuts of one function."""
 
     def __init__(
-        self, graph: FlowGraph, accesses: MapAccesses, effects: EffectTable, only_handoff: bool = False
+        self,
+        graph: FlowGraph,
+        accesses: MapAccesses,
+        effects: EffectTable,
+        only_handoff: bool = False,
+        in_order: bool = True,
     ) -> None:
         """`only_handoff`: no packet crosses a second cut, so that what the receiver has on its stack need not be there
-        for another one."""
+        for another one. `in_order`: where the function moves elements of a map, no packet does while another is on its
+        way over a cut."""
         func = graph.func
-        self.only_handoff = only_handoff
+        self.only_handoff, self.in_order = only_handoff, in_order
         self.graph, self.tree, self.accesses, self.effects = graph, graph.tree, accesses, effects
         self.scalars = Scalars(func)
         self.liveness = Liveness(func.body)
@@ -101,7 +111,11 @@ class Crossings:
         self.stack = StackBytes(func, self.tree, accesses.declarations, self.scalars)
         changed = accesses.touched_as(CHANGES)
         self.changed = set(accesses.declarations) if ANY_MAP in changed else changed
-        self.moved = accesses.touched_as((Kind.UPDATE, Kind.DELETE, Kind.OPAQUE))
+        self.moved = accesses.moved_beside(func) if in_order else accesses.touched_as(MOVES)
+        self._movers: dict[str, set[Operation]] = {}
+        for name, kind, op in accesses.of_function(func):
+            if kind in MOVES:
+                self._movers.setdefault(name, set()).add(op)
         self.stale = self._outlives_packet()
         self._order = {op: i for i, op in enumerate(op for block in self.tree.rpo for op in block.ops)}
         self._plans: dict[Block, Crossing | Impossible] = {}
@@ -135,6 +149,13 @@ class Crossings:
         owner = value.owner
         assert isinstance(owner, Operation)
         return self._order.get(owner, -1), 0
+
+    def may_have_moved(self, name: str, lookup: Operation, block: Block) -> bool:
+        """Whether the element that was looked up in a map may be gone, or another one have its key, at the cut."""
+        if self.accesses.is_array(name):
+            return False
+        movers = self._movers.get(name, set())
+        return name in self.moved or bool(movers and happens_between(lookup, block, movers.__contains__))
 
     def _outlives_packet(self) -> bool:
         """Whether an address of the packet is used after the packet was resized, which no verifier lets through."""
@@ -177,6 +198,7 @@ class _Planner:
             reasons.append("packet addresses are used after the packet was resized")
         if reasons:
             raise Impossible("; ".join(reasons))
+        self.crossing.decided = self.shared.held.decided(self.block)
         for value in live:
             self.value(value)
         self.stack()
@@ -291,7 +313,7 @@ class _Planner:
         self.crossing.maps.add(name)
         if kind not in ("array", "percpu_array", "hash", "percpu_hash", "lpm_trie"):
             raise Impossible(f"an element of the {kind} map '{name}' is held, which cannot be looked up again")
-        if not self.shared.accesses.is_array(name) and name in self.shared.moved:
+        if self.shared.may_have_moved(name, op, self.block):
             raise Impossible(f"an element of map '{name}' is held, which may be replaced or deleted meanwhile")
         if isinstance(op, maps.LookupOp):
             self._repeat(value, op)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("throughput", "cpu", "latency")
 _SEARCH_LIMIT = 500
-_UNWANTED = 1e6  # ns: the price of a cut that was not asked for, when cuts are
+_UNWANTED = 1e6  # ns: the price of a cut that was not asked for, when cuts are, or that depends on the order of packets
+_RARE = 1e-6  # times per packet, below which it does not matter how rare a cut is
 
 Forbidden = frozenset[tuple[str, Target, Kind]]
 Touches = dict[str, set[tuple[Target, Kind]]]
@@ -237,11 +238,11 @@ class Chooser:
     def _solve(self, programs: Sequence[Program], forbidden: Forbidden) -> tuple[list[Plan], float]:
         plans: list[Plan] = []
         for program in programs:
-            graph = self._graph(program, forbidden, _UNWANTED if program.must_cut else 0.0)
+            graph = self._graph(program, forbidden, search=True)
             plan = spread(graph, self.stages) if self.objective == "throughput" else solve(graph)
             if not plan.feasible:
                 raise NoPlacement(program.func, self._explain(program))
-            if program.must_cut:
+            if self._avoids(program):
                 stages = self.stages if self.objective == "throughput" else None
                 plan = priced(self._graph(program, forbidden), plan, stages)
             plans.append(plan)
@@ -251,8 +252,8 @@ class Chooser:
         """What has to be decided for one program, whatever the maps."""
         return self._graph(program, frozenset())
 
-    def _graph(self, program: Program, forbidden: Forbidden, unwanted: float = 0.0) -> Graph:
-        """`unwanted` is added to the price of cuts that were not asked for."""
+    def _graph(self, program: Program, forbidden: Forbidden, search: bool = False) -> Graph:
+        """`search`: with prices that make other cuts be preferred to those that are not wanted."""
         nodes = []
         for number in range(len(program.graph.pieces)):
             run = list(program.run[number])
@@ -260,8 +261,8 @@ class Chooser:
                 if forbidden and any((n, target, k) in forbidden for n, k in self.touches(program, number)):
                     run[t] = INF
             wanted = program.must_cut.intersection(program.graph.pieces[number].entries)
-            extra = 0.0 if wanted else unwanted
-            hand = [self._hand(program, number, t, extra) for t in range(len(self.targets) - 1)]
+            avoid = search and not wanted
+            hand = [self._hand(program, number, t, avoid) for t in range(len(self.targets) - 1)]
             if number == 0:
                 arrival = self.targets[0].costs["arrival"]
                 run[0] += arrival
@@ -271,14 +272,24 @@ class Chooser:
             nodes.append(Node(run, hand, program.graph.exits(number)))
         return Graph(nodes, len(self.targets))
 
-    def _hand(self, program: Program, number: int, t: int, extra: float) -> tuple[float, float]:
-        """What it costs to hand over in front of a piece, and `extra`; INF where that is impossible."""
+    def _avoids(self, program: Program) -> bool:
+        """Whether `_graph` has other prices to search with."""
+        crossings = program.crossings
+        return bool(program.must_cut) or any(crossings.held.decided(block) for block in crossings.tree.rpo)
+
+    def _hand(self, program: Program, number: int, t: int, avoid: bool) -> tuple[float, float]:
+        """What it costs to hand over in front of a piece, INF where that is impossible. `avoid`: much more where a cut
+        is better not made."""
         if (number, t) in program.uncuttable:
             return INF, INF
         try:
-            fields = max(len(c.fields) for c in self.crossings(program, number, t))
+            crossings = self.crossings(program, number, t)
         except Impossible:
             return INF, INF
+        fields = max(len(crossing.fields) for crossing in crossings)
+        extra = 0.0
+        if avoid and (program.must_cut or any(crossing.decided for crossing in crossings)):
+            extra = _UNWANTED / max(program.graph.arrivals(number), _RARE)
         sender, receiver = self.targets[t], self.targets[t + 1]
         per_field = sender.costs["memory"], receiver.costs["memory"]
         send = sender.send + fields * per_field[0] + extra

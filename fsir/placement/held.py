@@ -1,5 +1,5 @@
 """What a program holds, or has seen, when control comes to a block, and what it will still change: the state apart from
-values that forbids or constrains a cut there."""
+values that forbids a cut there, or makes it depend on the order of packets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KFUNC_TAKES = ("bpf_rcu_read_lock", "bpf_preempt_disable", "bpf_local_irq_save"
 _KFUNC_GIVES = ("bpf_rcu_read_unlock", "bpf_preempt_enable", "bpf_local_irq_restore", "bpf_res_spin_unlock")
 _SPOILT: dict[Kind, frozenset[Kind]] = {
     Kind.READ: CHANGES,
-    Kind.LOOKUP: CHANGES - {Kind.ADD},
+    Kind.LOOKUP: CHANGES - {Kind.ADD, Kind.WRITE},
 }
 """Ways of looking at a map, and the later changes that may have been decided on by that."""
 
@@ -64,12 +64,13 @@ class Held:
 
     def reasons(self, block: Block) -> list[str]:
         """Why the program cannot be cut in front of a block; none is good."""
+        return sorted(self._at[block].held)
+
+    def decided(self, block: Block) -> list[str]:
+        """The maps that were looked at before a cut and are changed after it. The change may have been decided on by
+        what was seen, which is the same still if the packet is done with before the next one, and may be old if not."""
         facts = self._at[block]
-        decided = sorted({n for n, k in facts.seen for m, change in facts.changes if n == m and change in _SPOILT[k]})
-        return sorted(facts.held) + [
-            f"map '{name}' was looked at before and is changed after: the decision would be taken on what may be old"
-            for name in decided
-        ]
+        return sorted({n for n, k in facts.seen for m, change in facts.changes if n == m and change in _SPOILT[k]})
 
 
 def _after(ops: Iterable[Operation], held: set[str], accesses: MapAccesses) -> set[str]:

@@ -11,6 +11,7 @@ from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import DeclOp
 from fsir.placement.scalars import Scalars
+from fsir.placement.ways import happens_between
 
 _ALL = (1 << FRAME_SIZE) - 1
 
@@ -63,23 +64,8 @@ class StackBytes:
         if not self.traceable or len(reads) != 1 or not _covers(reads[0], size):
             return 0
         wanted = _mask(reads[0])
-        seen: set[tuple[Block, bool]] = set()
-        assert op.parent is not None
-        work: list[tuple[Block, Operation | None, bool]] = [(op.parent, op.next_op, False)]
-        while work:
-            inside, following, changed = work.pop()
-            while following is not None and following is not op:
-                changed = changed or bool(self._writes(following) & wanted)
-                following = following.next_op
-            if following is op:
-                continue  # which reads the key anew
-            for target in successors(inside):
-                if target is block and changed:
-                    return 0
-                if (target, changed) not in seen:
-                    seen.add((target, changed))
-                    work.append((target, target.first_op, changed))
-        return wanted
+        changed = happens_between(op, block, lambda other: bool(self._writes(other) & wanted))
+        return 0 if changed else wanted
 
     def holds_address(self, mask: int) -> bool:
         """Whether an address may be among these bytes."""

@@ -36,16 +36,17 @@ ebpf.func @redirected section "xdp" attributes {prog_type = "xdp"} {
 // -----
 
 map.decl @flows "hash" key 4 value 8 entries 4 flags 0
-ebpf.func @decided section "xdp" attributes {prog_type = "xdp"} {
+ebpf.func @moved section "xdp" attributes {prog_type = "xdp"} {
 ^entry(%ctx: !packet.ctx):
   %key = arith.constant 0 : i32
   %v = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %error = map.delete @flows(%key) : i32 -> i64
   %known = map.hit %v : !map.value<@flows> -> i1
   cf.cond_br %known, ^old, ^new
 ^old:
-  // expected-error@+1 {{map 'flows' was looked at before and is changed after: the decision would be taken on what may be old}}
-  %error = map.delete @flows(%key) : i32 -> i64
-  packet.verdict %error : i64
+  // expected-error@+1 {{an element of map 'flows' is held, which may be replaced or deleted meanwhile}}
+  %n = map.load %v[0] : !map.value<@flows> -> i64
+  packet.verdict %n : i64
 ^new:
   %pass = arith.constant 2 : i64
   packet.verdict %pass : i64

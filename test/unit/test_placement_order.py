@@ -1,0 +1,102 @@
+"""Cuts between looking at a map and changing it: the same as long as packets are done with one after the other."""
+
+from __future__ import annotations
+
+import pytest
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.parser import Parser
+
+from fsir.dialects.placement import EdgeOp
+from fsir.driver.context import make_context
+from fsir.driver.pass_manager import run_pipeline
+from fsir.interp.engine import InterpProgram
+
+COUNTER = """
+map.decl @count "array" key 4 value 8 entries 1 flags 0
+ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %zero = arith.constant 0 : i32
+  %c = map.lookup @count(%zero) : i32 -> !map.value<@count>
+  %hit = map.hit %c : !map.value<@count> -> i1
+  %drop = arith.constant 1 : i64
+  cf.cond_br %hit, ^look, ^out
+^look:
+  %seen = map.load %c[0] : !map.value<@count> -> i64
+  %three = arith.constant 3 : i64
+  %low = arith.cmpi ult, %seen, %three : i64
+  cf.cond_br %low, ^add, ^out
+^add:
+  %next = arith.addi %seen, %drop : i64
+  map.store %c[0], %next : !map.value<@count>, i64
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+^out:
+  packet.verdict %drop : i64
+}
+"""
+FLOWS = """
+map.decl @flows "hash" key 4 value 8 entries 4 flags 0
+ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %drop = arith.constant 1 : i64
+  %ok = packet.guard %data[20], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %ok, ^look, ^out
+^look:
+  %key = packet.load %data[0] : !packet.ptr -> i32
+  %v = map.lookup @flows(%key) : i32 -> !map.value<@flows>
+  %known = map.hit %v : !map.value<@flows> -> i1
+  cf.cond_br %known, ^old, ^out
+^old:
+  %n = map.load %v[0] : !map.value<@flows> -> i64
+  %error = map.delete @flows(%key) : i32 -> i64
+  packet.verdict %n : i64
+^out:
+  packet.verdict %drop : i64
+}
+"""
+KEPT = {"flows": [{"key": "01010101", "value": "0300000000000000"}, {"key": "02020202", "value": "0200000000000000"}]}
+ONE, TWO, THREE = (bytes([n]) * 64 for n in (1, 2, 3))
+
+
+def parse(text: str) -> ModuleOp:
+    module = Parser(make_context(), text).parse_module()
+    assert isinstance(module, ModuleOp)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("text", "maps", "cut", "frames"),
+    [(COUNTER, None, "bb2", [ONE] * 6), (FLOWS, KEPT, "bb2", [ONE, THREE, TWO, ONE, TWO])],
+)
+def test_the_same_in_order(
+    text: str, maps: dict[str, list[dict[str, str]]] | None, cut: str, frames: list[bytes]
+) -> None:
+    module = parse(text)
+    run_pipeline(make_context(), module, f"decompose{{cut-at={cut}}},share-maps")
+    (edge,) = [op for op in module.body.block.ops if isinstance(op, EdgeOp)]
+    assert edge.order.data == "sequential"
+    original, placed = InterpProgram(parse(text), "f", maps=maps), InterpProgram(module, "f", maps=maps)
+    expected = [original.run(frame).verdict for frame in frames]
+    assert [placed.run(frame).verdict for frame in frames] == expected
+    assert len(set(expected)) > 1
+    assert placed.dump_maps() == original.dump_maps()
+
+
+LOOP = """cf.br ^spin(%seen : i64)
+^spin(%i: i64):
+  %down = arith.subi %i, %drop : i64
+  %more = arith.cmpi ult, %down, %seen : i64
+  cf.cond_br %more, ^spin(%down : i64), ^store
+^store:
+  %next ="""
+
+
+def test_not_chosen_where_another_cut_will_do() -> None:
+    """The kernel cannot run the loop. To hand over in front of it would be for the fewest packets, but is too late."""
+    module = parse(COUNTER.replace("%next =", LOOP))
+    run_pipeline(make_context(), module, "decompose,share-maps")
+    edges = [op for op in module.body.block.ops if isinstance(op, EdgeOp)]
+    assert edges
+    assert {op.order.data for op in edges} == {"commuting"}
