@@ -35,6 +35,11 @@ FARTHEST = 15
 """Bits of a carried distance from the packet's start such that guards behind it mean something to the kernel: with the
 size that they ask for it must stay below 65536 (`find_good_pkt_pointers`, kernel/bpf/verifier.c)."""
 
+ORDER = "fs_order"
+SLOTS = 256
+"""The map by which the kernel's part knows which packets are in flight, and its elements for a queue: see
+backends/xdp/_order.py. A handoff that is counted ends with the packet's number (32 bits) and its slot (8)."""
+
 FINISHED_PASS = 0xFFFF
 FINISHED_ABORTED = 0xFFFE
 FINISHED_REDIRECT = 0xFFFD

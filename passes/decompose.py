@@ -23,6 +23,8 @@ class DecomposePass(ModulePass):
     cannot be handed over. `program` names the one to place where there are several; the others then stay as they are.
     With `verify` (as root) the kernel has the last word: what is to run on XDP is loaded, what it refuses goes
     elsewhere, and all is thought over until it loads.
+    Where it shows whether a packet that is handed over or one behind it is done with first, the order is kept
+    (docs/placement.md), unless `order` is `relaxed`.
     `profile` is a file that `fs-run --profile-out` wrote, for how often each block runs; otherwise that is estimated.
 
     The functions move into a `placement.part` for each target; `placement.edge` says what a handoff carries. Fails
@@ -38,6 +40,7 @@ class DecomposePass(ModulePass):
     profile: str | None = None
     verify: bool = False
     loop_bound: int = 0
+    order: str = "keep"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         from fsir.placement.place import Options, place
@@ -46,6 +49,6 @@ class DecomposePass(ModulePass):
         try:
             cuts = tuple(map(str, self.cut_at))
             what = (self.targets, self.objective, cuts, self.on_failure, self.program, self.profile)
-            place(ctx, op, Options(*what, self.verify, self.loop_bound))
+            place(ctx, op, Options(*what, self.verify, self.loop_bound, self.order))
         except TargetError as error:
             fail(op, str(error))

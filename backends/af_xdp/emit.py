@@ -9,7 +9,7 @@ Target options: `part=NAME`, `program=NAME`, where there are several.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.resources import files
 from typing import Any
 
@@ -20,10 +20,11 @@ from fsir.backends.af_xdp.function import FunctionWriter
 from fsir.backends.af_xdp.ops_ebpf import c_prototype
 from fsir.backends.af_xdp.part import IN_FRAME_TRANSPORTS, MapUse, Part, select_part
 from fsir.backends.af_xdp.writer import parameter_registers
+from fsir.backends.handoff import Layout
 from fsir.driver.targets import EmitOptions
 
 LICENCE = "SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception"
-BEFORE_TABLES = ("run.h",)
+BEFORE_TABLES = ("run.h", "order.h")
 BEFORE_PROGRAM = ("memory.h", "maps.h", "packet.h", "arith.h", "helpers.h", "printk.h")
 AFTER_PROGRAM = ("process.h",)
 IN_PROCESS = ("inprocess.h",)
@@ -168,21 +169,29 @@ def _byte_rows(data: bytes) -> str:
 
 
 def _arrival_table(part: Part) -> str:
-    rows = "".join(
-        f"\t{{ .resume = {resume}, .size = {layout.size}, "
-        f".in_frame = {_bool(transport in IN_FRAME_TRANSPORTS)} }}, /* carries {len(layout.widths)} values */\n"
-        for resume, (layout, transport) in sorted(part.arrivals.items())
-    )
+    rows = "".join(_arrival(resume, *known, part.tickets) for resume, known in sorted(part.arrivals.items()))
     return f"""/* The handoff headers that packets come with; without any, the program runs from its beginning. */
 struct fs_arrival {{
 	uint32_t resume, size;
+	uint32_t ticket; /* where the packet's number is, see order.h; 0 for none */
 	bool in_frame;
 }};
 enum {{ FS_ARRIVAL_COUNT = {len(part.arrivals)} }};
+
+/* The order of packets is kept; kernel and user space take turns with maps that are copied. */
+enum {{ FS_ORDERED = {int(bool(part.tickets))}, FS_TURNS = {int(part.takes_turns)} }};
 static const struct fs_arrival fs_arrivals[FS_ARRIVAL_COUNT + 1] = {{
 {rows}	{{ .size = 0 }},
 }};
 """
+
+
+def _arrival(resume: int, layout: Layout, transport: str, tickets: Collection[int]) -> str:
+    ticket = f".ticket = {layout.offsets[-2]}, " if resume in tickets else ""
+    return (
+        f"\t{{ .resume = {resume}, .size = {layout.size}, {ticket}"
+        f".in_frame = {_bool(transport in IN_FRAME_TRANSPORTS)} }}, /* carries {len(layout.widths)} values */\n"
+    )
 
 
 # The program

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsir.backends.handoff import ORDER
 from fsir.interp.environment import clock_words
 from fsir.interp.machine import Machine, Redirect
 from fsir.interp.map_base import ENOENT, Map
@@ -99,6 +100,7 @@ class Library:
         self.dll.fs_map_direct.argtypes = (c_uint32, POINTER(c_uint8), c_uint64)
         self.dll.fs_map_direct.restype = None
         self.dll.fs_process.restype = None
+        self.dll.fs_order_at.restype = None
         self.dll.fs_attach.restype = None
 
     @classmethod
@@ -188,17 +190,23 @@ class Process:
             _RANDOM(self._guarded(lambda: machine.prandom.next())),
             _PRINT(self._guarded(self._print)),
         )
+        if ORDER in machine.maps:
+            library.dll.fs_order_at(self._memory_of(machine.maps[ORDER]))
         self._buffer = (c_uint8 * (XDP_HEADROOM + 0xFFFF))()
 
     def _bind(self, number: int, owner: Map) -> None:
         self._maps.append(owner)
         if isinstance(owner, ArrayMap):
-            first = owner.lookup(bytes(4), self.machine.cpu)
-            region = self.machine.memory.region_at(first)
-            assert region is not None and region.base == first
-            values = (c_uint8 * len(region.buf)).from_buffer(region.buf)
-            self._kept.append(values)
-            self.library.dll.fs_map_direct(number, values, owner.stride)
+            self.library.dll.fs_map_direct(number, self._memory_of(owner), owner.stride)
+
+    def _memory_of(self, owner: Map) -> Any:
+        """The values of an array, as memory that the C uses, too."""
+        first = owner.lookup(bytes(4), self.machine.cpu)
+        region = self.machine.memory.region_at(first)
+        assert region is not None and region.base == first
+        values = (c_uint8 * len(region.buf)).from_buffer(region.buf)
+        self._kept.append(values)
+        return values
 
     def run(
         self,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from xdsl.dialects.builtin import ModuleOp, SymbolRefAttr
 from xdsl.ir import Operation, SSAValue
 
+from fsir.analysis.effects import EffectTable
 from fsir.analysis.libraries import Prototype, Unknown, prototype
 from fsir.backends.af_xdp.capabilities import READ_ONLY_VALUES, supported_map
 from fsir.backends.af_xdp.names import Names
@@ -57,6 +59,8 @@ class Part:
     entry: ebpf.FuncOp
     arrivals: dict[int, tuple[Layout, str]]
     """By resume point: the header's layout, and the transport it comes by."""
+    tickets: set[int] = field(default_factory=set)
+    """The resume points at which packets are counted, to keep their order."""
     maps: dict[str, MapUse] = field(default_factory=dict)
     c_names: dict[str, str] = field(default_factory=dict)
     module: ModuleOp = field(default_factory=lambda: ModuleOp([]))
@@ -69,7 +73,16 @@ class Part:
     _sections: dict[str, SectionOp] = field(default_factory=dict)
     _map_names: Names = field(default_factory=Names)
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it works on copies of what the kernel's part changes, too, when that waits."""
+        return any(use.sharing == "turns" for use in self.maps.values())
+
     # function.Unit
+
+    @cached_property
+    def effects(self) -> EffectTable:
+        return EffectTable(self.module)
 
     def map_index(self, op: Operation, name: str) -> str:
         return self._map(op, name).enumerator
@@ -177,6 +190,8 @@ def select_part(module: ModuleOp, part_name: str | None = None, program: str | N
     common = {op.symbol: op for op in module.ops if isinstance(op, ebpf.FuncOp)}
     functions = _reachable(entry, common | functions)
     part = Part(name, functions, entry, _arrivals(module, name) if here else {}, module=module)
+    part.tickets = {op.int_prop("resume") for op in module.ops if isinstance(op, EdgeOp) and op.has_ticket}
+    part.tickets &= part.arrivals.keys()
     c_names = Names()
     part.c_names = {symbol: f"fn_{c_names.fresh(symbol)}" for symbol in functions}
     for op in (*module.ops, *body):

@@ -20,17 +20,19 @@ from fsir.backends.handoff import (
     VERSION,
     Layout,
 )
+from fsir.backends.xdp._order import declare, declare_order, lower_overtakes, take_ticket
+from fsir.backends.xdp._writer import RX_QUEUE, Writer
 from fsir.dialects import map as maps
 from fsir.dialects import packet
-from fsir.dialects.ebpf import CallOp, FuncOp, insn, int_attr
+from fsir.dialects.ebpf import CallOp, FuncOp, insn
 from fsir.dialects.packet import EndType, MetaType, PtrType
-from fsir.dialects.placement import AcceptOp, CarriedOp, EdgeOp, HandoffOp, PartOp, ResumeOp
+from fsir.dialects.placement import AcceptOp, CarriedOp, EdgeOp, HandoffOp, OvertakesOp, PartOp, ResumeOp
 from fsir.driver.diagnostics import fail
-from fsir.passes._rewrite import compare, conditional, constant, extend
+from fsir.passes._rewrite import compare, extend
+from fsir.placement.targets import load
 
 SOCKETS = "fs_xsks"
 QUEUES = 64
-RX_QUEUE = 16  # offsetof(struct xdp_md, rx_queue_index)
 NOT_STARTED = 0xFFFFFFFF
 REDIRECT = 23  # bpf_redirect
 _OFFSET = StringAttr("offset")
@@ -41,78 +43,47 @@ VERDICTS = {"aborted": 0, "drop": 1, "pass": 2}
 @dataclass(frozen=True)
 class _Edge:
     """`distances` are the fields that say how far into the packet an address is, and have room for more than the
-    kernel's verifier follows; `wipe` says whether the header's bytes may come to light again."""
+    kernel's verifier follows; `wipe` says whether the header's bytes may come to light again, `counted` whether the
+    last fields are a ticket, `fetches` whether there are atomic operations that give what was there before."""
 
     layout: Layout
     transport: str
     failure: int
     distances: frozenset[int]
     wipe: bool
-
-
-class _Writer:
-    """Adds operations to the end of a block, all at one location."""
-
-    def __init__(self, block: Block, like: Operation) -> None:
-        self.block, self.like = block, like
-
-    def add(self, op: Operation) -> SSAValue:
-        """Add an operation; its result."""
-        op.location = self.like.location
-        self.block.add_op(op)
-        return op.results[0]
-
-    def end(self, op: Operation) -> None:
-        """Add an operation without result."""
-        op.location = self.like.location
-        self.block.add_op(op)
-
-    def number(self, value: int, type_: IntegerType = i64) -> SSAValue:
-        """A constant."""
-        return self.add(constant(value, type_))
-
-    def take(self, cls: type[Operation], operands: Sequence[SSAValue], type_: Attribute, **fields: int) -> SSAValue:
-        """Add an operation with integer properties."""
-        properties: dict[str, Attribute] = {name: int_attr(value) for name, value in fields.items()}
-        return self.add(cls.create(operands=operands, result_types=[type_], properties=properties))
-
-    def store(self, address: SSAValue, off: int, value: SSAValue) -> None:
-        """`packet.store`."""
-        self.end(packet.StoreOp.create(operands=[address, value], properties={"off": int_attr(off)}))
-
-    def branch(self, condition: SSAValue, then: Block, otherwise: Block, passed: Sequence[SSAValue] = ()) -> None:
-        """`cf.cond_br`; `passed` goes to the block when it does not hold."""
-        self.end(conditional(condition, (then, []), (otherwise, passed)))
-
-    def go_on(self, after: Block) -> _Writer:
-        """A writer for a new block, behind `after` in the layout."""
-        block = Block()
-        region = after.parent
-        assert region is not None
-        region.insert_block_after(block, after)
-        return _Writer(block, self.like)
+    counted: bool
+    fetches: bool
 
 
 def lower_part(module: ModuleOp, part: PartOp) -> None:
     """Replace the `placement` operations of a part's functions."""
     wipe = any(map(_uncovers, module.walk()))
-    edges = {op.int_prop("resume"): _edge(op, wipe) for op in module.body.block.ops if isinstance(op, EdgeOp)}
+    fetches = load(part.target.data).isa >= 3
+    edges = {op.int_prop("resume"): _edge(op, wipe, fetches) for op in module.body.block.ops if isinstance(op, EdgeOp)}
     for func in [op for op in part.body.block.ops if isinstance(op, FuncOp)]:
         for op in [op for block in func.body.blocks for op in block.ops]:
             if isinstance(op, HandoffOp):
-                _declare_sockets(module)
-                _lower_handoff(op, _known(op, edges))
+                declare(module, SOCKETS, "xskmap", 4, QUEUES)
+                edge = _known(op, edges)
+                if edge.counted:
+                    declare_order(module, QUEUES)
+                _lower_handoff(op, edge)
+            elif isinstance(op, OvertakesOp):
+                declare(module, SOCKETS, "xskmap", 4, QUEUES)
+                declare_order(module, QUEUES)
+                lower_overtakes(op, SOCKETS)
             elif isinstance(op, ResumeOp):
                 _lower_resume(op)
             elif isinstance(op, AcceptOp):
                 _lower_accept(op, _known(op, edges))
 
 
-def _edge(op: EdgeOp, wipe: bool) -> _Edge:
+def _edge(op: EdgeOp, wipe: bool, fetches: bool) -> _Edge:
     failure = op.on_failure.data if op.on_failure is not None else "aborted"
     kinds = [field.data.get("kind") for field in op.fields]
     distances = frozenset(i for i, kind in enumerate(kinds) if kind == _OFFSET and op.widths[i] > FARTHEST)
-    return _Edge(Layout(op.int_prop("resume"), op.widths), op.transport.data, VERDICTS[failure], distances, wipe)
+    layout = Layout(op.int_prop("resume"), op.widths)
+    return _Edge(layout, op.transport.data, VERDICTS[failure], distances, wipe, op.has_ticket, fetches)
 
 
 def _uncovers(op: Operation) -> bool:
@@ -128,23 +99,6 @@ def _known(op: HandoffOp | AcceptOp, edges: dict[int, _Edge]) -> _Edge:
     return edge
 
 
-def _declare_sockets(module: ModuleOp) -> None:
-    block = module.body.block
-    declarations = [op for op in block.ops if isinstance(op, maps.DeclOp)]
-    if any(op.sym_name.data == SOCKETS for op in declarations):
-        return
-    properties: dict[str, Attribute] = {"sym_name": StringAttr(SOCKETS), "type": StringAttr("xskmap")}
-    numbers = {"key_size": 4, "value_size": 4, "max_entries": QUEUES, "flags": 0}
-    properties |= {name: int_attr(value) for name, value in numbers.items()}
-    new = maps.DeclOp.create(properties=properties)
-    if declarations:
-        block.insert_op_after(new, declarations[-1])
-    else:
-        first = block.first_op
-        assert first is not None
-        block.insert_op_before(new, first)
-
-
 # --- handing over ----------------------------------------------------------------------------------------------------
 
 
@@ -153,7 +107,7 @@ def _lower_handoff(op: HandoffOp, edge: _Edge) -> None:
     assert block is not None
     if edge.transport == "none":
         block.detach_op(op)
-        _redirect(_Writer(block, op), op.ctx, edge)
+        _redirect(Writer(block, op), op.ctx, edge)
         op.erase()
         return
     if edge.transport != "metadata":
@@ -161,7 +115,7 @@ def _lower_handoff(op: HandoffOp, edge: _Edge) -> None:
     ctx, values, layout = op.ctx, list(op.values), edge.layout
     size = layout.metadata_size
     block.detach_op(op)
-    writer = _Writer(block, op)
+    writer = Writer(block, op)
     failed = writer.go_on(block)
     failed.end(packet.VerdictOp.create(operands=[failed.number(edge.failure)]))
     grown = writer.take(packet.AdjustMetaOp, [ctx, writer.number(-size)], i64)
@@ -175,12 +129,15 @@ def _lower_handoff(op: HandoffOp, edge: _Edge) -> None:
     # More room than was asked for: metadata of the program's own, which is in the way.
     write = own.go_on(own.block)
     own.branch(own.take(packet.GuardOp, [meta, data], i1, size=size + 1), failed.block, write.block)
+    if edge.counted:
+        *_, slot = values
+        values[-2], write = take_ticket(write, failed, ctx, slot, edge.fetches)
     _write_header(write, meta, layout, values)
     _redirect(write, ctx, edge)
     op.erase()
 
 
-def _redirect(writer: _Writer, ctx: SSAValue, edge: _Edge) -> None:
+def _redirect(writer: Writer, ctx: SSAValue, edge: _Edge) -> None:
     """End with the packet in the socket of its queue, or with the verdict for want of one."""
     queue = writer.take(packet.CtxLoadOp, [ctx], i32, off=RX_QUEUE)
     key, flags = writer.add(extend(queue)), writer.number(edge.failure)
@@ -189,7 +146,7 @@ def _redirect(writer: _Writer, ctx: SSAValue, edge: _Edge) -> None:
     writer.end(packet.VerdictOp.create(operands=[verdict]))
 
 
-def _write_header(writer: _Writer, meta: SSAValue, layout: Layout, values: Sequence[SSAValue]) -> None:
+def _write_header(writer: Writer, meta: SSAValue, layout: Layout, values: Sequence[SSAValue]) -> None:
     fixed = FIXED.pack(MAGIC, VERSION, layout.size, layout.resume, 0)
     for at in range(0, len(fixed), 4):
         writer.store(meta, at, writer.number(int.from_bytes(fixed[at : at + 4], "little"), i32))
@@ -224,7 +181,7 @@ def _lower_resume(op: ResumeOp) -> None:
     number.name_hint = op.res.name_hint or "resume"
     op.res.replace_all_uses_with(number)
     block.detach_op(op)
-    writer = _Writer(block, op)
+    writer = Writer(block, op)
     data = writer.take(packet.DataOp, [op.ctx], PtrType())
     end = writer.take(packet.EndOp, [op.ctx], EndType())
     none = writer.number(NOT_STARTED, i32)
@@ -249,15 +206,15 @@ def _lower_resume(op: ResumeOp) -> None:
     op.erase()
 
 
-def _finish_with(verdict: str) -> Callable[[_Writer, SSAValue, SSAValue, SSAValue], None]:
-    def finish(writer: _Writer, ctx: SSAValue, data: SSAValue, end: SSAValue) -> None:
+def _finish_with(verdict: str) -> Callable[[Writer, SSAValue, SSAValue, SSAValue], None]:
+    def finish(writer: Writer, ctx: SSAValue, data: SSAValue, end: SSAValue) -> None:
         writer.take(packet.AdjustHeadOp, [ctx, writer.number(FIXED.size)], i64)
         writer.end(packet.VerdictOp.create(operands=[writer.number(VERDICTS[verdict])]))
 
     return finish
 
 
-def _finish_redirect(writer: _Writer, ctx: SSAValue, data: SSAValue, end: SSAValue) -> None:
+def _finish_redirect(writer: Writer, ctx: SSAValue, data: SSAValue, end: SSAValue) -> None:
     layout = Layout(FINISHED_REDIRECT, (32,))
     there = writer.go_on(writer.block)
     short = writer.go_on(there.block)
@@ -286,7 +243,7 @@ def _lower_accept(op: AcceptOp, edge: _Edge) -> None:
     for each in carried:
         block.detach_op(each)
     block.detach_op(op)
-    writer = _Writer(block, op)
+    writer = Writer(block, op)
     failed = writer.go_on(block)
     failed.end(packet.VerdictOp.create(operands=[failed.number(VERDICTS["aborted"])]))
     data = writer.take(packet.DataOp, [op.ctx], PtrType())

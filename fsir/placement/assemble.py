@@ -16,11 +16,10 @@ from fsir.placement.considered import Considered
 from fsir.placement.crossing import Crossing
 from fsir.placement.cuts import PartCuts
 from fsir.placement.decide import Decision, Placed
+from fsir.placement.order import COMMUTING, TICKET_FIELDS, Order
 from fsir.placement.split import ResumePoint, Split, build
 from fsir.placement.stopping import INF
 from fsir.placement.targets import Target
-
-SEQUENTIAL = "sequential"
 
 
 @dataclass
@@ -36,6 +35,8 @@ class _Edge:
     point: ResumePoint
     origin: int
     where: str
+    order: str
+    why: str
 
 
 class Assembler:
@@ -72,11 +73,18 @@ class Assembler:
         points: list[dict[Block, ResumePoint]] = [{} for _ in parts]  # by the target that sends
         for t, part in enumerate(parts):
             for block, crossing in part.leaves.items():
-                points[t][block] = self._point(crossing)
+                counted = part.order is not None and part.order.counted(block)
+                points[t][block] = self._point(crossing, counted)
                 where = str(place_of(block.first_op))
-                self.edges.append(_Edge(points[t][block], t, where))
+                self.edges.append(self._new_edge(points[t][block], t, where, part.order, block))
+        restarts: dict[int, ResumePoint] = {}
         for t, part in enumerate(parts):
-            enters = list(points[t - 1].values()) if t else []
+            if part.order is not None and part.order.gates:
+                assert part.order.restart is not None
+                restarts[t] = self._point(part.order.restart, True)
+                self.edges.append(self._new_edge(restarts[t], t, "the program, to keep the order", part.order, None))
+        for t, part in enumerate(parts):
+            enters = [*points[t - 1].values(), *([restarts[t - 1]] if t - 1 in restarts else [])] if t else []
             if t and not enters and not self._finishes(t):
                 continue
             starts = t == 0 or (t == 1 and self._bare)
@@ -86,6 +94,8 @@ class Assembler:
                 resumes=not starts,
                 leaves={block: (self.targets[t + 1].part, point) for block, point in points[t].items()},
                 enters=[] if starts else enters,
+                order=part.order,
+                restart=(self.targets[t + 1].part, restarts[t]) if t in restarts else None,
             )
             content = self.contents[t]
             content.functions.append(build(func, split, part.live_in))
@@ -98,10 +108,17 @@ class Assembler:
         """Whether a target has to carry out verdicts of the one before (a NIC's, see backends/handoff.py)."""
         return self.targets[t - 1].kind == "p4" and self.targets[t].kind == "xdp"
 
-    def _point(self, crossing: Crossing) -> ResumePoint:
+    def _point(self, crossing: Crossing, counted: bool) -> ResumePoint:
         number = self._next
         self._next += 1
-        return ResumePoint(number, crossing)
+        return ResumePoint(number, crossing, counted)
+
+    @staticmethod
+    def _new_edge(point: ResumePoint, origin: int, where: str, order: Order | None, block: Block | None) -> _Edge:
+        if order is None:
+            return _Edge(point, origin, where, COMMUTING, "")
+        kind = next(iter({*order.of.values()} - {COMMUTING}), COMMUTING) if block is None else order.of[block]
+        return _Edge(point, origin, where, kind, _promise(kind, order))
 
     def _reasons(self, placed: Placed, t: int) -> Iterable[str]:
         """Why code runs on target number t and not before, or no further."""
@@ -194,16 +211,21 @@ class Assembler:
             DictionaryAttr({"name": StringAttr(f.name), "width": int_attr(f.width), "kind": StringAttr(f.kind)})
             for f in edge.point.crossing.fields
         ]
+        if edge.point.counted:
+            fields += [
+                DictionaryAttr({"name": StringAttr(name), "width": int_attr(width), "kind": StringAttr(kind)})
+                for name, width, kind in TICKET_FIELDS
+            ]
         return EdgeOp.create(
             properties={
                 "resume": int_attr(edge.point.number),
                 "origin": SymbolRefAttr(origin.part),
                 "to": SymbolRefAttr(to.part),
                 "fields": ArrayAttr(fields),
-                "order": StringAttr(SEQUENTIAL),
+                "order": StringAttr(edge.order),
                 "transport": StringAttr(transport),
                 "on_failure": StringAttr(self.on_failure),
-                "reasons": ArrayAttr([StringAttr(f"the cut is in front of {edge.where}")]),
+                "reasons": ArrayAttr([StringAttr(f"the cut is in front of {edge.where}"), StringAttr(edge.why)]),
             }
         )
 
@@ -230,6 +252,18 @@ class Assembler:
 def _leaves_at_once(placed: Placed) -> bool:
     """Whether every packet of a program is handed over where the program begins."""
     return 0 in placed.plan.hands[0] if placed.plan.hands else False
+
+
+def _promise(kind: str, order: Order) -> str:
+    """What the order of an edge means."""
+    if kind == COMMUTING:
+        return "accesses to shared maps commute; packets that are handed over may leave after later ones that are not"
+    if order.not_kept:
+        return f"{order.why}; the order is not kept: {order.not_kept}"
+    if not order.gates:
+        return f"{order.why}; the order is not kept, as was asked for"
+    among = "of the same key " if order.key else ""
+    return f"{order.why}: packets {among}wait for those in flight"
 
 
 def _can_go_bare(targets: Sequence[Target]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from xdsl.ir import Block, SSAValue
 
@@ -15,6 +16,9 @@ from fsir.analysis.cfg import successor_operands
 from fsir.analysis.dominance import successors
 from fsir.placement.crossing import Crossing, Impossible
 from fsir.placement.decide import Placed, Program
+
+if TYPE_CHECKING:
+    from fsir.placement.order import Order
 
 
 class CutFailed(Exception):
@@ -28,11 +32,13 @@ class CutFailed(Exception):
 @dataclass
 class PartCuts:
     """One program on one target: `runs` are its blocks, `leaves` the cuts where it hands over, by block; `live_in`
-    what is live on entry to each of these blocks, the block's own arguments aside."""
+    what is live on entry to each of these blocks, the block's own arguments aside; `order` the order in which its
+    packets and those that it hands over have their effects."""
 
     runs: set[Block]
     leaves: dict[Block, Crossing] = field(default_factory=dict)
     live_in: dict[Block, set[SSAValue]] = field(default_factory=dict)
+    order: Order | None = None
 
 
 def final_cuts(placed: Placed, fits: Callable[[int, Crossing], str | None]) -> list[PartCuts]:

@@ -148,6 +148,7 @@ class Chooser:
         self.objective = objective
         self.stages = Stages(*stages_of(self.targets))
         kernel = kernel_of(self.targets)
+        self.staying = staying
         self._staying: Touches = {}
         for func in staying:
             for name, kind, _ in accesses.of_function(func):

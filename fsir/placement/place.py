@@ -26,11 +26,13 @@ from fsir.placement.cuts import CutFailed, PartCuts, final_cuts
 from fsir.placement.decide import OBJECTIVES, Chooser, Decision, NoPlacement, Program
 from fsir.placement.feasible import Rules
 from fsir.placement.graph import FlowGraph
+from fsir.placement.order import keep_order
 from fsir.placement.prepare import copy_joins, separate_verdicts, split_where
 from fsir.placement.profile import ProfileError, attach, detach, read
 from fsir.placement.symbols import LEVELS
 from fsir.placement.targets import Target, load_all
 
+ORDERS = ("keep", "relaxed")
 MOST_ROUNDS = 8192
 """Of a loop that is split by count: the kernel's verifier follows no more jumps."""
 _INNER = re.compile(r"xdp(\.frags)?[/_](devmap|cpumap)")
@@ -49,6 +51,7 @@ class Options:
     profile: str | None = None
     verify: bool = False
     loop_bound: int = 0
+    order: str = "keep"
 
 
 def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
@@ -78,13 +81,14 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     graphs = {func: FlowGraph(func, accesses.declarations) for func in programs}
     crossings = {func: Crossings(graph, accesses, effects, only_handoff=once) for func, graph in graphs.items()}
     examined = [_examine(func, chooser, crossings[func], wanted[func]) for func in programs]
-    decision, cuts = _decide(chooser, examined)
+    keep = options.order == "keep"
+    decision, cuts = _decide(chooser, examined, effects, keep)
     if options.verify:
         from fsir.placement.verified import Verifier
 
         verifier = Verifier(ctx, module)
         while not verifier.accepts(decision, cuts):
-            decision, cuts = _decide(chooser, examined)
+            decision, cuts = _decide(chooser, examined, effects, keep)
     decision.alternatives = chooser.alternatives(examined)
     decision.frequencies = frequencies
     decision.compared = considered(chooser, examined, decision)
@@ -100,6 +104,8 @@ def _check(module: ModuleOp, options: Options) -> None:
         fail(module, f"objective={options.objective}: there are {', '.join(OBJECTIVES)}")
     if not 0 <= options.loop_bound <= MOST_ROUNDS:
         fail(module, f"loop-bound={options.loop_bound}: from 1 to {MOST_ROUNDS} rounds, or 0 for none")
+    if options.order not in ORDERS:
+        fail(module, f"order={options.order}: there are {', '.join(ORDERS)}")
     if options.on_failure not in ("aborted", "drop", "pass"):
         fail(module, f"on-failure={options.on_failure}: there are aborted, drop, pass")
 
@@ -209,8 +215,11 @@ def _examine(func: FuncOp, chooser: Chooser, crossings: Crossings, cuts: set[Blo
     return program
 
 
-def _decide(chooser: Chooser, programs: list[Program]) -> tuple[Decision, list[list[PartCuts]]]:
-    """The placement and its cuts; a cut that cannot carry what a later one needs is given up, and all thought over."""
+def _decide(
+    chooser: Chooser, programs: list[Program], effects: EffectTable, keep: bool
+) -> tuple[Decision, list[list[PartCuts]]]:
+    """The placement and its cuts; a cut that cannot carry what a later one needs is given up, and all thought over.
+    `keep`: the order of packets is kept where it matters."""
 
     def fits(t: int, crossing: Crossing) -> str | None:
         sender = chooser.targets[t]
@@ -224,11 +233,16 @@ def _decide(chooser: Chooser, programs: list[Program]) -> tuple[Decision, list[l
         except NoPlacement as error:
             fail(error.func, f"'{error.func.symbol}': {error}")
         try:
-            return decision, [final_cuts(placed, fits) for placed in decision.placed]
+            cuts = [final_cuts(placed, fits) for placed in decision.placed]
         except CutFailed as error:
             for program in programs:
                 if error.program is program:
                     program.uncuttable.add((error.piece, error.target))
+            continue
+        for placed, parts in zip(decision.placed, cuts, strict=True):
+            others = [other for other in decision.placed if other is not placed]
+            keep_order(chooser, placed, parts, effects, others, fits, keep)
+        return decision, cuts
 
 
 __all__ = ["Options", "blocks_at", "is_placed", "place"]

@@ -12,6 +12,7 @@ from fsir.dialects.map import DeclOp
 from fsir.dialects.placement import EdgeOp, PartOp, ShareOp
 from fsir.driver.diagnostics import fail
 from fsir.placement.access import ANY_MAP, Kind, MapAccesses
+from fsir.placement.counting import make_atomic
 from fsir.placement.sharing import Sharing, conflict, mechanisms
 from fsir.placement.targets import Target, load
 
@@ -30,6 +31,8 @@ def share_maps(module: ModuleOp) -> None:
     for old in [op for op in module.body.block.ops if isinstance(op, ShareOp)]:
         module.body.block.erase_op(old)
     targets = {part.sym_name.data: load(part.target.data) for part in parts}
+    edges = [op for op in module.body.block.ops if isinstance(op, EdgeOp)]
+    turns = any(edge.has_ticket for edge in edges)
     touches = touched(module, parts)
     shared: list[tuple[str, Sharing]] = []
     names = {target: part for part, target in targets.items()}
@@ -38,13 +41,15 @@ def share_maps(module: ModuleOp) -> None:
         declaration = declarations.get(name)
         if declaration is None:
             continue
-        check(by_part, targets, declaration, parts[0])
+        check(by_part, targets, declaration, parts[0], turns)
         by_target = {targets[part]: frozenset(kinds) for part, kinds in by_part.items()}
-        for sharing, among in mechanisms(declaration, by_target):
+        for sharing, among in mechanisms(declaration, by_target, turns):
             shared.append((name, sharing))
             op = _share(name, [names[target] for target in among], sharing)
             module.body.block.insert_op_before(op, parts[0])
-    _set_order(module, shared, touches)
+    _count_atomically(parts, targets, touches)
+    if "placement.decision" not in module.attributes:  # decompose knows more
+        _set_order(edges, shared, touches)
 
 
 def touched(module: ModuleOp, parts: list[PartOp]) -> Touches:
@@ -72,11 +77,12 @@ def check(
     targets: dict[str, Target],
     declaration: DeclOp,
     part: PartOp,
+    turns: bool = False,
 ) -> None:
-    """Fail where two accesses of a map cannot be where they are."""
+    """Fail where two accesses of a map cannot be where they are. `turns`: see `fsir.placement.sharing.conflict`."""
     accesses = [(targets[part], kind) for part, kinds in by_part.items() for kind in sorted(kinds)]
     for one, other in combinations_with_replacement(accesses, 2):
-        reason = conflict(declaration, one, other)
+        reason = conflict(declaration, one, other, turns)
         if reason is not None:
             fail(part, f"{reason}; place these accesses together")
 
@@ -92,7 +98,16 @@ def _share(name: str, parts: list[str], sharing: Sharing) -> ShareOp:
     return ShareOp.create(properties=properties)
 
 
-def _set_order(module: ModuleOp, shared: list[tuple[str, Sharing]], touches: Touches) -> None:
+def _count_atomically(parts: list[PartOp], targets: dict[str, Target], touches: Touches) -> None:
+    """Where parts on several CPUs add to the values of a map in memory, no addition may be lost."""
+    hosts = {part: target for part, target in targets.items() if target.kind != "p4"}
+    names = {name for name, by_part in touches.items() if sum(Kind.ADD in by_part.get(part, ()) for part in hosts) > 1}
+    for part in parts:
+        if part.sym_name.data in hosts and names:
+            make_atomic([op for op in part.body.block.ops if isinstance(op, FuncOp)], names)
+
+
+def _set_order(edges: list[EdgeOp], shared: list[tuple[str, Sharing]], touches: Touches) -> None:
     """What handoffs promise: any order is as good where all accesses to shared maps commute."""
     depends = sorted({name for name, sharing in shared if not sharing.commutes and len(touches[name]) > 1})
     if ANY_MAP in touches:
@@ -103,8 +118,7 @@ def _set_order(module: ModuleOp, shared: list[tuple[str, Sharing]], touches: Tou
         if depends
         else "accesses to shared maps commute; packets that are handed over may leave after later ones that are not"
     )
-    for op in module.body.block.ops:
-        if isinstance(op, EdgeOp):
-            old = [r for r in op.reasons or () if not r.data.startswith(("exact when", "accesses to shared"))]
-            op.properties["order"] = StringAttr(order)
-            op.properties["reasons"] = ArrayAttr([*old, StringAttr(why)])
+    for op in edges:
+        old = [r for r in op.reasons or () if not r.data.startswith(("exact when", "accesses to shared"))]
+        op.properties["order"] = StringAttr(order)
+        op.properties["reasons"] = ArrayAttr([*old, StringAttr(why)])

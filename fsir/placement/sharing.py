@@ -37,15 +37,18 @@ def is_mapped(declaration: DeclOp) -> bool:
     return bool(declaration.int_prop("flags") & MMAPABLE) or not declaration.int_prop("pinning")
 
 
-def conflict(declaration: DeclOp, one: tuple[Target, Kind], other: tuple[Target, Kind]) -> str | None:
-    """Why two accesses of a map cannot be where they are, None if they can. The order does not matter."""
+def conflict(
+    declaration: DeclOp, one: tuple[Target, Kind], other: tuple[Target, Kind], turns: bool = False
+) -> str | None:
+    """Why two accesses of a map cannot be where they are, None if they can. The order does not matter. `turns`: of
+    packets whose accesses conflict, kernel and user space never work on two at a time (`fsir.placement.order`)."""
     (low, low_kind), (high, high_kind) = sorted((one, other), key=lambda access: access[0].level)
     name = declaration.sym_name.data
     if low.kind == "p4":
         return _with_nic(name, low_kind, high, high_kind)
     if low is high:
         return None
-    return _with_user(declaration, low_kind, high_kind)
+    return _with_user(declaration, low_kind, high_kind, turns)
 
 
 def _with_nic(name: str, nic: Kind, other: Target, kind: Kind) -> str | None:
@@ -58,7 +61,7 @@ def _with_nic(name: str, nic: Kind, other: Target, kind: Kind) -> str | None:
     return None
 
 
-def _with_user(declaration: DeclOp, kernel: Kind, user: Kind) -> str | None:
+def _with_user(declaration: DeclOp, kernel: Kind, user: Kind, turns: bool) -> str | None:
     name, kind = declaration.sym_name.data, declaration.type.data
     if Kind.OPAQUE in (kernel, user):
         return f"the address of a value of map '{name}' goes where it cannot be followed"
@@ -66,6 +69,8 @@ def _with_user(declaration: DeclOp, kernel: Kind, user: Kind) -> str | None:
         return None
     if kind.startswith("lru"):
         return f"map '{name}' is an LRU: reading from user space does not keep an entry alive"
+    if turns:
+        return None
     if kind.startswith("percpu"):
         return f"map '{name}' has a value per CPU, and user space is on none"
     if user in _THROUGH_ADDRESS:
@@ -75,16 +80,18 @@ def _with_user(declaration: DeclOp, kernel: Kind, user: Kind) -> str | None:
     return None
 
 
-def mechanisms(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]]) -> list[tuple[Sharing, list[Target]]]:
+def mechanisms(
+    declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]], turns: bool = False
+) -> list[tuple[Sharing, list[Target]]]:
     """How a map is shared whose accesses are without conflicts: between whom by which mechanism. The NIC has its own,
-    whatever the others have among themselves, which comes last."""
+    whatever the others have among themselves, which comes last. `turns`: see `conflict`."""
     nic = [t for t in touching if t.kind == "p4"]
     others = {t: kinds for t, kinds in touching.items() if t.kind != "p4"}
     found: list[tuple[Sharing, list[Target]]] = []
     if nic:
         found.append((_of_nic(touching[nic[0]]), list(touching)))
     if len(others) > 1 or any(t.kind == "af-xdp" for t in others) or (others and not nic):
-        found.append((_of_hosts(declaration, others), list(others)))
+        found.append((_of_hosts(declaration, others, turns), list(others)))
     return found
 
 
@@ -104,7 +111,7 @@ def _of_nic(kinds: frozenset[Kind]) -> Sharing:
     )
 
 
-def _of_hosts(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]]) -> Sharing:
+def _of_hosts(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]], turns: bool) -> Sharing:
     commutes = _commutes(touching)
     if any(t.kind == "af-xdp" for t in touching) and is_mapped(declaration):
         return Sharing(
@@ -115,6 +122,19 @@ def _of_hosts(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]]) -
         )
     if len(touching) < 2:
         return Sharing("private", "that of one part", "only one part touches it", True)
+    if turns and any(
+        conflict(declaration, (one, kind), (other, another))
+        for one, kinds in touching.items()
+        for other, others in touching.items()
+        for kind in kinds
+        for another in others
+    ):
+        return Sharing(
+            "turns",
+            "exact with one queue: kernel and user space never change it at a time",
+            "user space works on copies, while packets that would touch the map in the kernel wait behind",
+            commutes,
+        )
     return Sharing(
         "pinned",
         "that of the map's own operations",

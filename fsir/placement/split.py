@@ -132,7 +132,7 @@ def _add_gates(copy: _Copy, order: Order, to: str, point: ResumePoint) -> None:
 
     def hand_over(slot: SSAValue, at: Block) -> Block:
         leaving = Block()
-        copy.region.insert_block_after(leaving, copy.blocks[at])
+        copy.region.add_block(leaving)
         ops: list[Operation] = []
         carried = ticket_values(order, copy.values, ops, slot)
         ops.append(_handoff(ctx, carried, to, point))

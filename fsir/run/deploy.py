@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsir.backends.af_xdp.inprocess import CompilerError, link_words
 from fsir.backends.af_xdp.live import build
+from fsir.backends.handoff import ORDER
 from fsir.bundle.libraries import linked as linked_libraries
 from fsir.bundle.read import Bundle
 from fsir.dialects.map import DeclOp
@@ -27,12 +28,11 @@ from fsir.kernel.engine import KernelProgram
 from fsir.kernel.errors import KernelError
 from fsir.kernel.interfaces import Interface, Namespace
 from fsir.kernel.live import XdpMode, linked
-from fsir.kernel.uapi import ProgType
 from fsir.object.importer import import_object
 from fsir.run.bundle import placed_module
 from fsir.run.deploy_user import Counters, UserProcess
 from fsir.run.engines import Settings, Subject
-from fsir.run.live import bundle_of, mapped_arrays
+from fsir.run.live import bundle_of, load_kernel, mapped_arrays
 from fsir.run.live_pins import PinFolder, pin_name
 
 FRUITLESS = 5
@@ -117,24 +117,14 @@ class Deployment:
             raise UsageError(f"maps.json: no part that runs has a map {', '.join(sorted(remaining))}")
 
     def _load(self, stack: ExitStack, elf: bytes, maps: Contents, shared: dict[str, int], sockets: str | None) -> None:
-        """A program for each interface, with the same maps, but for the sockets: those go by the queue's number."""
-        settings = self.settings
-        for _ in self.ends:
-            program = stack.enter_context(
-                KernelProgram(
-                    elf,
-                    settings.program,
-                    prog_type=ProgType.XDP if settings.prog_type is not None else None,
-                    map_sizes={name: size for name, size in settings.map_sizes.items() if name not in shared},
-                    rodata=settings.rodata if not self.kernel else {},
-                    maps=maps if not self.kernel else {},
-                    shared=shared,
-                )
-            )
-            if program.type != ProgType.XDP:
-                raise UsageError(f"{program.name} is no XDP program")
+        """A program for each interface, with the same maps, but for those that go by the queue's number: the sockets,
+        and the packets in flight to them."""
+        first = self.settings
+        for settings in (first, *[replace(first, rodata={})] * (len(self.ends) - 1)):
+            program = stack.enter_context(load_kernel(elf, settings, maps, shared))
             self.kernel.append(program)
-            shared = {name: m.fd for name, m in program.maps.items() if name != sockets}
+            shared = {name: m.fd for name, m in program.maps.items() if name not in (sockets, ORDER)}
+            maps = {}
 
     def _prepare_user(self, stack: ExitStack, bundle: Bundle, part: dict[str, Any], sockets: str | None) -> None:
         if self.settings.rodata:
@@ -155,11 +145,13 @@ class Deployment:
             self._command += ["-i", end.name]
             if self.kernel:
                 assert sockets is not None
-                path = self._pins.path / (pin_name(sockets) if number == 0 else f"{pin_name(sockets)}_{number}")
-                syscalls.obj_pin(self.kernel[number].map_fd(sockets), path)
-                self._command += ["--sockets", path]
+                for name in (n for n in (sockets, ORDER) if n in self.kernel[number].maps):
+                    file = f"{pin_name(name)}_{number}" if number else pin_name(name)
+                    syscalls.obj_pin(self.kernel[number].map_fd(name), self._pins.path / file)
+                    if name == sockets:
+                        self._command += ["--sockets", self._pins.path / file]
         for name, m in self.kernel[0].maps.items() if self.kernel else ():
-            if name != sockets:
+            if name not in (sockets, ORDER):
                 syscalls.obj_pin(m.fd, self._pins.path / pin_name(name))
         stack.callback(self._stop_user)
         self._start_user()

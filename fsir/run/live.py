@@ -99,20 +99,7 @@ class LiveEngine:
             self._nic = NicPart(nic, bundle.artifact(nic), self.settings.ifindex, self._contents())
 
     def _start_kernel(self, stack: ExitStack, elf: bytes, maps: Contents, shared: dict[str, int]) -> KernelProgram:
-        settings = self.settings
-        program = stack.enter_context(
-            KernelProgram(
-                elf,
-                settings.program,
-                prog_type=ProgType.XDP if settings.prog_type is not None else None,
-                map_sizes={name: size for name, size in settings.map_sizes.items() if name not in shared},
-                rodata=settings.rodata,
-                maps=maps,
-                shared=shared,
-            )
-        )
-        if program.type != ProgType.XDP:
-            raise UsageError(f"{program.name} is no XDP program; --engine live runs only those, --engine kernel others")
+        program = stack.enter_context(load_kernel(elf, self.settings, maps, shared))
         stack.enter_context(attached(self._wire.far, program.fd))
         self._kernel = program
         return program
@@ -235,6 +222,23 @@ def _check(settings: Settings) -> None:
         raise UsageError("--queue: the live interface has one queue, 0")
     if settings.prog_type not in (None, "xdp"):
         raise UsageError(f"--prog-type {settings.prog_type}: --engine live runs XDP programs; use --engine kernel")
+
+
+def load_kernel(elf: bytes, settings: Settings, maps: Contents, shared: dict[str, int]) -> KernelProgram:
+    """The kernel's part, loaded. `maps` are contents for its maps, `shared` maps that are there already."""
+    program = KernelProgram(
+        elf,
+        settings.program,
+        prog_type=ProgType.XDP if settings.prog_type is not None else None,
+        map_sizes={name: size for name, size in settings.map_sizes.items() if name not in shared},
+        rodata=settings.rodata,
+        maps=maps,
+        shared=shared,
+    )
+    if program.type != ProgType.XDP:
+        program.close()
+        raise UsageError(f"{program.name} is no XDP program; only those run on an interface, --engine kernel others")
+    return program
 
 
 def bundle_of(subject: Subject) -> Bundle | None:

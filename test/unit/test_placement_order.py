@@ -67,16 +67,19 @@ def parse(text: str) -> ModuleOp:
 
 
 @pytest.mark.parametrize(
-    ("text", "maps", "cut", "frames"),
-    [(COUNTER, None, "bb2", [ONE] * 6), (FLOWS, KEPT, "bb2", [ONE, THREE, TWO, ONE, TWO])],
+    ("text", "maps", "cut", "frames", "order"),
+    [
+        (COUNTER, None, "bb2", [ONE] * 6, "sequential"),
+        (FLOWS, KEPT, "bb2", [ONE, THREE, TWO, ONE, TWO], "per-flow"),
+    ],
 )
 def test_the_same_in_order(
-    text: str, maps: dict[str, list[dict[str, str]]] | None, cut: str, frames: list[bytes]
+    text: str, maps: dict[str, list[dict[str, str]]] | None, cut: str, frames: list[bytes], order: str
 ) -> None:
     module = parse(text)
     run_pipeline(make_context(), module, f"decompose{{cut-at={cut}}},share-maps")
-    (edge,) = [op for op in module.body.block.ops if isinstance(op, EdgeOp)]
-    assert edge.order.data == "sequential"
+    edges = [op for op in module.body.block.ops if isinstance(op, EdgeOp)]
+    assert [edge.order.data for edge in edges] == [order] * 2  # the cut, and the way around for those behind
     original, placed = InterpProgram(parse(text), "f", maps=maps), InterpProgram(module, "f", maps=maps)
     expected = [original.run(frame).verdict for frame in frames]
     assert [placed.run(frame).verdict for frame in frames] == expected

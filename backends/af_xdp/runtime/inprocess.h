@@ -29,6 +29,7 @@ struct fs_host {
 static struct fs_host fs_host;
 static const struct fs_packet *fs_current;
 static struct fs_run fs_state;
+static struct fs_order *fs_orders;
 
 static int fs_env_lookup(struct fs_run *run, uint32_t map, const uint8_t *key, uint8_t *value, uint64_t *token)
 {
@@ -89,6 +90,7 @@ static void fs_env_print(struct fs_run *run, const char *text, size_t length)
 FS_EXPORT void fs_attach(const struct fs_host *host);
 FS_EXPORT void fs_map_direct(uint32_t map, uint8_t *values, uint64_t stride);
 FS_EXPORT const char *fs_map_name(uint32_t map);
+FS_EXPORT void fs_order_at(uint8_t *elements);
 FS_EXPORT const uint64_t *fs_counter_values(void);
 FS_EXPORT const char *fs_counter_names(void);
 FS_EXPORT void fs_process(struct fs_packet *packet);
@@ -103,6 +105,12 @@ FS_EXPORT void fs_map_direct(uint32_t map, uint8_t *values, uint64_t stride)
 {
 	fs_maps[map].direct = values;
 	fs_maps[map].stride = stride;
+}
+
+/* The elements of the kernel part's map of packets in flight. */
+FS_EXPORT void fs_order_at(uint8_t *elements)
+{
+	fs_orders = (struct fs_order *)(void *)elements;
 }
 
 /* The name of map number `map`, NULL when there are not so many. */
@@ -127,6 +135,7 @@ FS_EXPORT void fs_process(struct fs_packet *packet)
 {
 	struct fs_run *run = &fs_state;
 	const uint64_t base = (uint64_t)(uintptr_t)packet->buffer;
+	static struct fs_order nobodys[FS_SLOTS];
 	int reason;
 
 	fs_current = packet;
@@ -138,6 +147,8 @@ FS_EXPORT void fs_process(struct fs_packet *packet)
 	run->ifindex = packet->ifindex;
 	run->queue = packet->queue;
 	run->cpu = packet->cpu;
+	run->cpus = UINT32_MAX;
+	run->order = fs_orders ? fs_orders + (size_t)packet->queue * FS_SLOTS : nobodys;
 	run->message[0] = 0;
 	run->counters.received++;
 	reason = setjmp(run->escape);
@@ -147,6 +158,7 @@ FS_EXPORT void fs_process(struct fs_packet *packet)
 		fs_abandon(run, reason);
 		packet->verdict = XDP_VERDICT_DROP;
 	}
+	fs_publish(run);
 	packet->meta = (uint32_t)(run->meta - base);
 	packet->data = (uint32_t)(run->data - base);
 	packet->end = (uint32_t)(run->end - base);

@@ -102,6 +102,7 @@ static void fs_step(struct fs_queue *queue, int timeout_ms)
 			fs_check_socket(queue);
 	}
 	fs_kick(queue, idle);
+	fs_publish(&queue->run);
 }
 
 static int fs_patience(void)
@@ -200,6 +201,7 @@ int main(int argc, char **argv)
 	if (fs_options.with_parent && (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent))
 		fs_die("--with-parent: the process that started this one has ended");
 	fs_check_rights();
+	fs_check_order();
 	if (fs_options.pin && mkdir(fs_options.pin, 0700) && errno != EEXIST)
 		fs_die("cannot make the folder %s: %s", fs_options.pin, strerror(errno));
 	for (uint32_t i = 0; i < fs_port_count; i++) {
@@ -212,6 +214,8 @@ int main(int argc, char **argv)
 			programs[i] = fs_options.object ? fs_load_object(port) : fs_load_default(port);
 	}
 	fs_open_maps();
+	for (uint32_t i = 0; FS_ORDERED && i < fs_port_count; i++)
+		fs_open_order(&fs_ports[i]);
 	for (uint32_t i = 0; i < fs_port_count; i++)
 		for (uint32_t queue = 0; queue < fs_ports[i].queues; queue++)
 			fs_open_socket(fs_add_queue(), &fs_ports[i], fs_options.queue + queue);

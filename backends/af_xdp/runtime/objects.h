@@ -142,10 +142,15 @@ static void fs_prepare_map(const struct fs_port *port, struct bpf_map *map)
 			bpf_map__set_max_entries(map, queues);
 		if (port != fs_ports)
 			return; /* each interface has its own: sockets go by the queue's number */
-	} else if (port != fs_ports) {
+	} else if (port != fs_ports && strcmp(name, "fs_order")) {
 		first = bpf_object__find_map_by_name(fs_ports[0].object, name);
 		if (!first || bpf_map__reuse_fd(map, bpf_map__fd(first)))
 			fs_die("the map %s cannot be shared between the interfaces", name);
+		return;
+	}
+	if (!strcmp(name, "fs_order")) {
+		if (bpf_map__max_entries(map) < queues * FS_SLOTS)
+			bpf_map__set_max_entries(map, queues * FS_SLOTS);
 		return;
 	}
 	if (index < FS_MAP_COUNT && fs_maps[index].wants_mmap)
@@ -309,6 +314,71 @@ static void fs_make_map(uint32_t index)
 	error = path ? bpf_obj_pin(map->fd, path) : 0;
 	if (error)
 		fs_die("cannot pin %s: %s (is it in a BPF file system?)", path, strerror(-error));
+}
+
+/* The kernel part's map of packets in flight, as memory of this process; each interface has its own. With --sockets it
+ * is pinned beside the map of sockets, under its name with fs_order for fs_xsks. */
+static void fs_open_order(struct fs_port *port)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+	char path[512];
+	const char *at = port->sockets ? strstr(port->sockets, "fs_xsks") : NULL, *next;
+	int fd = -1;
+
+	if (port->object)
+		fd = bpf_object__find_map_fd_by_name(port->object, "fs_order");
+	while (at && (next = strstr(at + 1, "fs_xsks")))
+		at = next;
+	if (at && snprintf(path, sizeof(path), "%.*sfs_order%s", (int)(at - port->sockets), port->sockets,
+			   at + strlen("fs_xsks")) < (int)sizeof(path))
+		fd = bpf_obj_get(path);
+	else if (port->sockets && fs_options.pin && fs_port_count == 1)
+		fd = bpf_obj_get(fs_pin_path("fs_order"));
+	if (fd < 0)
+		fs_die("the kernel part's map fs_order, by which the order of packets is kept, is not found: let this "
+		       "program load the kernel part, with -o, or pin the map beside fs_xsks");
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) || info.type != BPF_MAP_TYPE_ARRAY ||
+	    info.value_size != sizeof(struct fs_order) || info.max_entries % FS_SLOTS)
+		fs_die("fs_order is not the map by which the order of packets is kept");
+	port->order_queues = info.max_entries / FS_SLOTS;
+	void *values = mmap(NULL, (size_t)info.max_entries * sizeof(struct fs_order), PROT_READ | PROT_WRITE, MAP_SHARED,
+			    fd, 0);
+
+	if (values == MAP_FAILED)
+		fs_die("cannot map the values of fs_order: %s", strerror(errno));
+	port->order = values;
+	if (!port->object)
+		close(fd);
+}
+
+/* Before packets of a queue come: those that another process took along are not in flight any more. */
+static void fs_begin_order(struct fs_run *run, const struct fs_port *port)
+{
+	if (run->queue >= port->order_queues)
+		fs_die("the kernel part keeps the order of packets for %u queues; there is no room for queue %u",
+		       port->order_queues, run->queue);
+	run->order = port->order + (size_t)run->queue * FS_SLOTS;
+	for (uint32_t slot = 0; slot < FS_SLOTS; slot++)
+		__atomic_store_n(&run->order[slot].done, __atomic_load_n(&run->order[slot].sent, __ATOMIC_RELAXED),
+				 __ATOMIC_RELEASE);
+}
+
+/* What keeping the order needs. */
+static void fs_check_order(void)
+{
+#ifndef __x86_64__
+	if (FS_ORDERED)
+		fs_die("the order of packets is kept on x86-64 only, whose CPUs see each other's changes in their order; "
+		       "make the bundle with decompose{order=relaxed}");
+#endif
+	if (FS_TURNS && fs_port_count > 1)
+		fs_die("kernel and user space take turns with maps of this program, which needs that all packets come by "
+		       "one interface; there are %u", fs_port_count);
+	for (uint32_t i = 0; i < fs_port_count; i++)
+		if (FS_TURNS && fs_count_queues(fs_ports[i].interface) > 1)
+			fs_die("kernel and user space take turns with maps of this program, which needs that all packets "
+			       "come by one queue: ethtool -L %s combined 1", fs_ports[i].interface);
 }
 
 /* The values of an array as memory of this process. */

@@ -56,6 +56,8 @@ struct fs_port {
 	struct bpf_object *object;
 	int link; /* holds the program on the interface: gone with this process, however it ends */
 	int socket_map;
+	struct fs_order *order; /* packets in flight from the kernel part, see order.h */
+	uint32_t order_queues;
 };
 
 enum { FS_PORTS = 32 };

@@ -15,6 +15,7 @@
 #define FS_INLINE FS_UNUSED static inline
 #define FS_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
+#define FS_MAX_TICKETS 64         /* packets of a batch */
 #define FS_MAX_DEPTH 8            /* calls, as the kernel's MAX_CALL_FRAMES */
 #define FS_STACK_SIZE 65536       /* for all frames together */
 #define FS_LOOP_BUDGET (8u << 20) /* BPF_MAX_LOOPS */
@@ -45,6 +46,12 @@ struct fs_counters {
 #undef FS_COUNTER
 };
 
+/* The number of a packet that the kernel part has counted, see order.h. */
+struct fs_ticket {
+	uint32_t number;
+	uint8_t slot;
+};
+
 /* All that the processing of packets changes outside of maps: each thread has its own. What every packet needs is
  * together, at the beginning. */
 struct fs_run {
@@ -71,7 +78,10 @@ struct fs_run {
 	struct fs_counters counters;
 	uint64_t resumed[FS_ARRIVAL_COUNT + 1]; /* packets that came to each resume point */
 
-	uint32_t ifindex, queue, cpu;
+	uint32_t ifindex, queue, cpu, cpus;
+	struct fs_order *order; /* of this queue */
+	struct fs_ticket tickets[FS_MAX_TICKETS];
+	uint32_t ticket_count;
 	uint64_t now_ns;
 	struct fs_context context;
 	struct fs_block *blocks; /* all memory of copies */

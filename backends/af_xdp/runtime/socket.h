@@ -14,6 +14,8 @@ enum { FS_RESERVED = 40, FS_TAILROOM = 320 }; /* struct xdp_frame, struct skb_sh
 #define SO_BUSY_POLL_BUDGET 70
 #endif
 
+_Static_assert((int)FS_BATCH <= (int)FS_MAX_TICKETS, "each packet of a batch may have a number");
+
 struct fs_queue {
 	const struct fs_port *port;
 	pthread_t thread;
@@ -199,6 +201,9 @@ static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, u
 	if (!queue->run.percpu)
 		fs_die("out of memory");
 	queue->run.room = FS_FRAME - FS_TAILROOM - FS_RESERVED;
+	queue->run.cpus = (uint32_t)fs_cpus;
+	if (FS_ORDERED)
+		fs_begin_order(&queue->run, port);
 	fs_open_reentry(&queue->reentry);
 	error = bpf_map_update_elem(port->socket_map, &key, &fd, BPF_ANY);
 	if (error)

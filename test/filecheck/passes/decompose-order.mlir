@@ -1,11 +1,19 @@
 // RUN: fs-opt %s -p 'decompose{cut-at=bb1},share-maps' --split-input-file | filecheck %s
 
 // What is changed after a cut may have been decided on by what was seen before it: exact when packets are done with one
-// after the other, which the edge says.
+// after the other. So those behind one that is in flight are handed over, too, as they came, where they could conflict.
 
 // CHECK-LABEL: placement.edge 1
-// CHECK-SAME:    order = "sequential"
-// CHECK-SAME:    parts change and read flows
+// CHECK-SAME:    {name = "in flight", width = #builtin.int<32>, kind = "ticket"}, {name = "in flight among"
+// CHECK-LABEL: placement.edge 2 {{.*}}{fields = [{name = "in flight",
+// CHECK-SAME:    the cut is in front of the program, to keep the order
+// CHECK:       placement.part @xdp
+// CHECK:         [[OVERTAKES:%.*]] = placement.overtakes %ctx in %
+// CHECK-NEXT:    cf.cond_br [[OVERTAKES]],
+// CHECK:         map.lookup @flows
+// CHECK:         placement.handoff 1 to @af_xdp
+// CHECK:         placement.handoff 2 to @af_xdp
+
 // CHECK:       placement.part @af_xdp
 // CHECK:         map.delete @flows
 map.decl @flows "hash" key 4 value 8 entries 4 flags 0
@@ -28,7 +36,7 @@ ebpf.func @decided section "xdp" attributes {prog_type = "xdp"} {
 // An element that the program may delete afterwards is looked up again.
 
 // CHECK-LABEL: placement.edge 1
-// CHECK-SAME:    order = "sequential"
+// CHECK-SAME:    order = "per-flow"
 // CHECK:       placement.part @af_xdp
 // CHECK:         map.lookup @flows
 // CHECK:         map.load
