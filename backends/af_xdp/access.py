@@ -18,7 +18,9 @@ def _check(op: Operation, base: SSAValue, offset: int, size: int, e: Emitter) ->
     """The kind of object that a base address points into, and leading arguments of its access functions."""
     at = e.frame_offset(base)
     if at is not None and e.in_frame(at + offset, size):
-        return "frame", ""
+        return "proven", ""
+    if e.is_proven(op, base, offset, size):
+        return "proven", ""
     match base.type:
         case PtrType() | EndType() | MetaType():
             return "packet", ""

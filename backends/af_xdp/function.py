@@ -16,6 +16,8 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from fsir.analysis.cfg import successor_operands
 from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.effects import EffectTable
+from fsir.analysis.in_bounds import InBounds
 from fsir.analysis.libraries import Prototype
 from fsir.backends.af_xdp import ops_ebpf, ops_map, ops_packet, ops_placement, ops_scalar
 from fsir.backends.af_xdp.names import Names, hint_of
@@ -40,6 +42,8 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 class Unit(Protocol):
     """What a function needs to know of the file it is in; `part.Part` knows it."""
 
+    @property
+    def effects(self) -> EffectTable: ...
     def map_index(self, op: Operation, name: str) -> str: ...
     def map_sizes(self, name: str) -> tuple[int, int]: ...
     def map_writable(self, op: Operation, name: str) -> None: ...
@@ -87,6 +91,7 @@ class FunctionWriter:
         self._file = ""
         self._uses_frame = False
         self._nests = False
+        self._proven: InBounds | None = None
         self._frame_size = self._layout_frame()
 
     def _layout_frame(self) -> int:
@@ -230,6 +235,11 @@ class FunctionWriter:
             case ebpf.MovRROp() if op.row.name == "mov":
                 return self.frame_offset(op.operands[0])
         return None
+
+    def is_proven(self, op: Operation, base: SSAValue, offset: int, size: int) -> bool:
+        if self._proven is None:
+            self._proven = InBounds(self.func.body, self.unit.effects, lambda name: self.map_sizes(name)[1])
+        return self._proven.holds(op, base, offset, size)
 
     def frame_pointer(self) -> str:
         return "fp"

@@ -61,6 +61,10 @@ class Emitter(Protocol):
         """Whether `size` bytes at that offset from the frame's top lie in the frame."""
         ...
 
+    def is_proven(self, op: Operation, base: SSAValue, offset: int, size: int) -> bool:
+        """Whether `size` bytes at `base + offset`, which `op` accesses, surely lie in one object of the program."""
+        ...
+
     def fresh(self, hint: str) -> str:
         """A name that nothing else in the function has."""
         ...

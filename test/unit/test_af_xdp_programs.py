@@ -40,7 +40,7 @@ def test_guard_load_store_verdict() -> None:
     """
     verdicts = [outcome.verdict for outcome in agree(xdp(code), [FRAME, FRAME[:33], FRAME[:34]])]
     assert verdicts == [2, 1, 2]
-    assert "uint8_t ttl = fs_packet_u8(run, base + 22); /* ipv4.ttl */" in c_source(xdp(code))
+    assert "uint8_t ttl = fs_proven_u8(run, base + 22); /* ipv4.ttl */" in c_source(xdp(code))
 
 
 def test_loop_that_swaps_its_variables() -> None:

@@ -57,13 +57,13 @@ placement.share @flows by "pinned" {parts = [@kernel, @user], consistency = "ope
 // CHECK:         ip = data + (uint64_t)l3;
 // CHECK:         if (ip + 20 > end)
 // CHECK-NEXT:      goto drop;
-// CHECK:         uint32_t src = fs_packet_u32(run, ip + 12); /* ipv4.saddr */
-// CHECK:         uint8_t proto = fs_packet_u8(run, ip + 9); /* ipv4.protocol */
+// CHECK:         uint32_t src = fs_proven_u32(run, ip + 12); /* ipv4.saddr */
+// CHECK:         uint8_t proto = fs_proven_u8(run, ip + 9); /* ipv4.protocol */
 // CHECK:         struct { uint32_t f0; uint8_t f1; uint32_t f2 : 24; } __attribute__((packed)) key = { src, proto, 0 };
 // CHECK:         flow = fs_map_lookup(run, FS_MAP_flows, &key);
 // CHECK:         if (flow == 0)
 // CHECK-NEXT:      goto drop;
-// CHECK:         fs_atomic_add64(run, fs_value_at(run, FS_MAP_flows, flow + 8, 8, true), 1);
+// CHECK:         fs_atomic_add64(run, fs_proven_at(run, flow + 8, 8, true), 1);
 // CHECK:         return 2;
 // CHECK:       drop:
 // CHECK:         return 1;
