@@ -145,7 +145,7 @@ FS_API bool fs_arrive(struct fs_run *run)
 		return false;
 	run->meta = (in_frame ? run->data : run->data - FS_TRAILER - size) - run->own_meta;
 	run->resumed[run->arrival]++;
-	if (FS_ORDERED && run->arrival < FS_ARRIVAL_COUNT && fs_arrivals[run->arrival].ticket)
+	if (FS_ORDERED && run->arrival != FS_ARRIVAL_COUNT && fs_arrivals[run->arrival].ticket)
 		fs_take_ticket(run, run->header + fs_arrivals[run->arrival].ticket);
 	return true;
 }
