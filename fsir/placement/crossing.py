@@ -246,7 +246,10 @@ class _Planner:
         elif isinstance(op, maps.LookupOp | maps.LookupAtOp):
             self._lookup(value, op)
         elif isinstance(value.type, PtrType):
-            self._offset(value)
+            if isinstance(op, ebpf.CastOp) and evaluate(op.operands[0], {}) is not None:
+                self._repeat(value, op)  # null
+            else:
+                self._offset(value)
         elif isinstance(value.type, IntegerType) and not self.shared.scalars.is_address(value):
             if self._repeatable(op):
                 self._repeat(value, op)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -27,7 +27,7 @@ from fsir.placement.decide import OBJECTIVES, Chooser, Decision, NoPlacement, Pr
 from fsir.placement.feasible import Rules
 from fsir.placement.graph import FlowGraph
 from fsir.placement.order import keep_order
-from fsir.placement.prepare import copy_joins, separate_verdicts, split_where
+from fsir.placement.prepare import copy_joins, join_ways, separate_verdicts, separate_ways, split_where
 from fsir.placement.profile import ProfileError, attach, detach, read
 from fsir.placement.symbols import LEVELS
 from fsir.placement.targets import Target, load_all
@@ -71,6 +71,7 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
         _split_loops(func, rules, targets, options.loop_bound)
         _split_blocks(func, rules, targets)
         wanted[func].intersection_update(func.body.blocks)
+    ways = {func: separate_ways(func) for func in programs}
     accesses = MapAccesses(module, functions.values())
     rules = Rules(module, accesses, functions)
     costs = Costs(accesses.declarations, functions)
@@ -80,7 +81,7 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     once = [target.kind for target in targets] == ["xdp", "af-xdp"]
     graphs = {func: FlowGraph(func, accesses.declarations) for func in programs}
     crossings = {func: Crossings(graph, accesses, effects, only_handoff=once) for func, graph in graphs.items()}
-    examined = [_examine(func, chooser, crossings[func], wanted[func]) for func in programs]
+    examined = [_examine(func, chooser, crossings[func], wanted[func], ways[func]) for func in programs]
     keep = options.order == "keep"
     decision, cuts = _decide(chooser, examined, effects, keep)
     if options.verify:
@@ -93,6 +94,7 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     decision.frequencies = frequencies
     decision.compared = considered(chooser, examined, decision)
     Assembler(module, decision, options.on_failure).run(cuts)
+    _join_ways(module)
     detach(module)
     return decision
 
@@ -196,23 +198,49 @@ def _blocks_of_line(func: FuncOp, line: int) -> set[Block]:
     return {b for b in here if not any(other is not b and tree.dominates(other, b) for other in here)}
 
 
-def _examine(func: FuncOp, chooser: Chooser, crossings: Crossings, cuts: set[Block]) -> Program:
+def _join_ways(module: ModuleOp) -> None:
+    """Take out the blocks that were there to be cut in front of."""
+    for part in [op for op in module.body.block.ops if isinstance(op, PartOp)]:
+        for func in [op for op in part.body.block.ops if isinstance(op, FuncOp)]:
+            join_ways(func)
+
+
+def _examine(
+    func: FuncOp, chooser: Chooser, crossings: Crossings, cuts: set[Block], ways: Mapping[Block, Sequence[Block]]
+) -> Program:
+    """`ways` are the blocks to cut in front of instead, where a block in `cuts` cannot be cut in front of."""
     graph = crossings.graph
     for block in cuts:
         piece = graph.pieces[graph.piece_of[block]]
         if block not in piece.entries:
             fail(block.first_op, "cut-at: this is inside of a loop, which can only be cut at its entry")
-    program = chooser.examine(func, crossings, frozenset(cuts))
-    for block in cuts if len(chooser.targets) > 1 else ():
-        try:
-            chooser.crossings(program, graph.piece_of[block], 0)
-        except Impossible as error:
-            fail(block.first_op, f"cut-at: the program cannot be cut here: {error}")
+    program = chooser.examine(func, crossings)
+    program.must_cut = frozenset(cuts)
+    if len(chooser.targets) > 1:
+        program.must_cut = frozenset(
+            b for block in cuts for b in _possible(program, chooser, block, ways.get(block, ()))
+        )
     forced = chooser.rules.symbols.forced(func)
     for t, target in enumerate(chooser.targets):
         if forced is not None and forced != target.name and LEVELS.get(forced) != target.level:
             program.forbid(t, f"'{func.symbol}' is tagged to run on {forced}")
     return program
+
+
+def _possible(program: Program, chooser: Chooser, block: Block, ways: Sequence[Block]) -> Sequence[Block]:
+    """Where to cut so that all is handed over that comes to a block."""
+    graph = program.graph
+    outside = [way for way in ways if graph.piece_of.get(way, graph.piece_of[block]) != graph.piece_of[block]]
+    for possible in [block], outside:
+        try:
+            for each in possible:
+                chooser.crossings(program, graph.piece_of[each], 0)
+        except Impossible as error:
+            why = str(error)
+            continue
+        if possible:
+            return possible
+    fail(block.first_op, f"cut-at: the program cannot be cut here: {why}")
 
 
 def _decide(

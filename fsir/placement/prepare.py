@@ -2,6 +2,8 @@
 
 - A verdict that depends on the path gets a block for each constant it can be: `PASS` and `DROP` have different costs.
 - A block in the middle of which a target has to stop is split there: cuts are between blocks.
+- Where addresses meet that cannot be carried as one, each way there gets a block of its own, in front of which a packet
+  can be handed over with the one that comes by that way.
 - Where addresses of different elements meet (one exit that counts in whichever counter), the block is copied for each:
   a pipeline has no addresses.
 """
@@ -11,16 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xdsl.dialects import cf
-from xdsl.dialects.builtin import i64
+from xdsl.dialects.builtin import IntegerType, i64
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.block_args import simplify_block_args
 from fsir.analysis.cfg import edges, erase_unreachable, predecessors, set_successor_operands, successor_operands
+from fsir.analysis.nullness import may_be_null
 from fsir.dialects import map as maps
 from fsir.dialects import packet
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import ValueType
-from fsir.dialects.packet import PtrType
+from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.passes._rewrite import constant
 from fsir.placement.loops import evaluate
 
@@ -114,6 +117,51 @@ def copy_joins(func: FuncOp) -> None:
         simplify_block_args(func.body)
 
 
+def separate_ways(func: FuncOp) -> dict[Block, list[Block]]:
+    """Put an empty block on each way to a block that takes an address which depends on the way. These, by block."""
+    made: dict[Block, list[Block]] = {}
+    incoming = predecessors(func.body)
+    for block in list(func.body.blocks):
+        if block is func.entry or len(incoming[block]) < 2 or not any(map(_is_of_a_way, block.args)):
+            continue
+        made[block] = []
+        for terminator, index in incoming[block]:
+            way = Block()
+            way.add_op(cf.BranchOp.create(operands=successor_operands(terminator, index), successors=[block]))
+            for op in way.ops:
+                op.location = block.first_op.location if block.first_op is not None else terminator.location
+            func.body.insert_block_before(way, block)
+            set_successor_operands(terminator, index, [])
+            terminator.successors[index] = way
+            made[block].append(way)
+    return made
+
+
+def _is_of_a_way(arg: SSAValue) -> bool:
+    """Whether what an argument is cannot be said of all ways alike: no number, and no distance into the packet."""
+    if isinstance(arg.type, PtrType):
+        return may_be_null(arg)
+    return not isinstance(arg.type, IntegerType | CtxType | EndType | MetaType)
+
+
+def join_ways(func: FuncOp) -> None:
+    """Lead control past blocks that only jump on."""
+    incoming = predecessors(func.body)
+    for way in list(func.body.blocks):
+        jump = way.last_op
+        if way is func.entry or way.args or jump is not way.first_op or not isinstance(jump, cf.BranchOp):
+            continue
+        (target,) = jump.successors
+        if target is way:
+            continue
+        for terminator, index in incoming[way]:
+            set_successor_operands(terminator, index, list(jump.operands))
+            terminator.successors[index] = target
+            incoming[target].append((terminator, index))
+        incoming[way] = []
+    erase_unreachable(func.body)
+
+
 def _worth_copying(func: FuncOp, block: Block) -> bool:
     takes_address = any(isinstance(arg.type, ValueType | PtrType) for arg in block.args)
     if not takes_address or block is func.entry or sum(1 for _ in block.ops) > _COPIED_OPS:
@@ -137,4 +185,4 @@ def _copy_for(func: FuncOp, block: Block, terminator: Operation, index: int) -> 
     terminator.successors[index] = copied
 
 
-__all__ = ["copy_joins", "separate_verdicts", "split_where"]
+__all__ = ["copy_joins", "join_ways", "separate_verdicts", "separate_ways", "split_where"]

@@ -63,13 +63,13 @@ ebpf.func @either section "xdp" attributes {prog_type = "xdp"} {
   %b = map.lookup @m(%one) : i32 -> !map.value<@m>
   %x = map.hit %a : !map.value<@m> -> i1
   cf.cond_br %x, ^use(%a : !map.value<@m>), ^use(%b : !map.value<@m>)
-^use(%v: !map.value<@m>):
-  // expected-error@+1 {{an address (%v) (of map 'm') depends on the path taken}}
-  %hit = map.hit %v : !map.value<@m> -> i1
-  cf.cond_br %hit, ^load, ^out
 ^load:
+  // expected-error@+1 {{an address (%v) (of map 'm') depends on the path taken}}
   %n = map.load %v[0] : !map.value<@m> -> i64
   packet.verdict %n : i64
+^use(%v: !map.value<@m>):
+  %hit = map.hit %v : !map.value<@m> -> i1
+  cf.cond_br %hit, ^load, ^out
 ^out:
   %pass = arith.constant 2 : i64
   packet.verdict %pass : i64

@@ -51,3 +51,68 @@ ebpf.func @tail_call section "xdp" attributes {prog_type = "xdp"} {
 ^here:
   packet.verdict %verdict : i64
 }
+
+// -----
+
+// Where addresses meet, each way there is a cut of its own: the one in front of it carries the key that it has.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK-SAME:    fields = []
+// CHECK:       placement.edge 2
+// CHECK-SAME:    fields = [{name = "key"
+// CHECK:       placement.part @xdp
+// CHECK:         cf.cond_br %x, ^[[A:bb[0-9]+]], ^[[B:bb[0-9]+]]
+// CHECK-NEXT:  ^[[A]]:
+// CHECK-NEXT:    placement.handoff 2
+// CHECK-NEXT:  ^[[B]]:
+// CHECK-NEXT:    placement.handoff 1
+// CHECK:       placement.part @af_xdp
+// CHECK:         %a = map.lookup @m(%key)
+// CHECK:         cf.cond_br %{{[0-9]+}}, ^[[USE:bb[0-9]+]](%a
+// CHECK:         %b = map.lookup @m(%one)
+// CHECK-NEXT:    cf.br ^[[USE]](%b
+map.decl @m "hash" key 4 value 8 entries 4 flags 0
+ebpf.func @either section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %key = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %one = arith.constant 1 : i32
+  %a = map.lookup @m(%key) : i32 -> !map.value<@m>
+  %b = map.lookup @m(%one) : i32 -> !map.value<@m>
+  %x = map.hit %a : !map.value<@m> -> i1
+  cf.cond_br %x, ^use(%a : !map.value<@m>), ^use(%b : !map.value<@m>)
+^load:
+  %n = map.load %v[0] : !map.value<@m> -> i64
+  packet.verdict %n : i64
+^use(%v: !map.value<@m>):
+  %hit = map.hit %v : !map.value<@m> -> i1
+  cf.cond_br %hit, ^load, ^out
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
+
+// -----
+
+// A null address is made again.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK:       placement.part @af_xdp
+// CHECK:         ebpf.cast
+ebpf.func @perhaps section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %zero = arith.constant 0 : i64
+  %none = ebpf.cast %zero : i64 -> !packet.ptr
+  %ok = packet.guard %data[28], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %ok, ^use(%data : !packet.ptr), ^use(%none : !packet.ptr)
+^out:
+  packet.verdict %zero : i64
+^use(%p: !packet.ptr):
+  %some = ebpf.cast %p : !packet.ptr -> i64
+  %there = arith.cmpi ne, %some, %zero : i64
+  cf.cond_br %there, ^load, ^out
+^load:
+  %byte = packet.load %p[0] : !packet.ptr -> i64
+  packet.verdict %byte : i64
+}
