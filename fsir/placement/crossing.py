@@ -24,6 +24,7 @@ from fsir.dialects import ebpf, packet
 from fsir.dialects import map as maps
 from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
+from fsir.passes._rewrite import relocation_of
 from fsir.placement.access import ANY_MAP, CHANGES, MOVES, MapAccesses, is_displacement
 from fsir.placement.facts import Facts
 from fsir.placement.graph import FlowGraph
@@ -267,14 +268,18 @@ class _Planner:
 
     def _repeatable(self, op: Operation) -> bool:
         """Whether a scalar follows from constants, and from values that are there already."""
-        return self.shared.effects.of(op).pure and all(
-            isinstance(v.type, IntegerType)
-            and (v in self._done or (isinstance(v.owner, Operation) and self._is_constant(v.owner)))
-            for v in op.operands
+        return (
+            not relocation_of(op)
+            and self.shared.effects.of(op).pure
+            and all(
+                isinstance(v.type, IntegerType)
+                and (v in self._done or (isinstance(v.owner, Operation) and self._is_constant(v.owner)))
+                for v in op.operands
+            )
         )
 
     def _is_constant(self, op: Operation) -> bool:
-        return isinstance(op, arith.ConstantOp | ebpf.MovRIOp) or (
+        return (isinstance(op, arith.ConstantOp | ebpf.MovRIOp) and not relocation_of(op)) or (
             bool(op.operands)
             and self.shared.effects.of(op).pure
             and all(isinstance(v.owner, Operation) and self._is_constant(v.owner) for v in op.operands)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import DictionaryAttr, ModuleOp
 from xdsl.ir import Operation
 
 from fsir.backends.p4.capabilities import P4Context, why_not
 from fsir.dialects import ebpf, packet
+from fsir.dialects.ebpf import int_attr
 from fsir.driver.diagnostics import place_of
 from fsir.interp.helpers import HELPERS
 from fsir.placement.access import ANY_MAP, Kind, MapAccesses
@@ -23,6 +24,7 @@ from fsir.placement.symbols import Symbols
 from fsir.placement.targets import Target
 
 XDP_PASS = 2
+_BYTE_OFFSET = 0  # the first of enum bpf_core_relo_kind
 Rule = Callable[["Rules", Operation, Target], str | None]
 
 
@@ -64,7 +66,7 @@ class Rules:
         return bool(self._judge(op, target))
 
     def _judge(self, op: Operation, target: Target) -> list[Reason]:
-        what = self.symbols.hint(op, target) or _RULES[target.kind](self, op, target)
+        what = self.symbols.hint(op, target) or _relocated(op, target) or _RULES[target.kind](self, op, target)
         if what is not None:
             return [Reason(str(place_of(op)), what)]
         if isinstance(op, ebpf.CallLocalOp):
@@ -111,6 +113,15 @@ class Rules:
             for block in piece.blocks
             for op in block.ops
         )
+
+
+def _relocated(op: Operation, target: Target) -> str | None:
+    """CO-RE relocations are resolved where the kernel's programs are loaded. Elsewhere structures have the layout that
+    the program was compiled with, and all other questions no answer."""
+    core = op.properties.get("core")
+    if target.kind == "xdp" or not isinstance(core, DictionaryAttr) or core.data.get("kind") == int_attr(_BYTE_OFFSET):
+        return None
+    return "only the loader of a kernel program can answer what it asks of the kernel's types (a CO-RE relocation)"
 
 
 def _xdp(rules: Rules, op: Operation, target: Target) -> str | None:

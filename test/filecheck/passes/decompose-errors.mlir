@@ -110,3 +110,17 @@ ebpf.func @nowhere section "xdp" attributes {prog_type = "xdp"} {
 ^out:
   packet.verdict %score : i64
 }
+
+// -----
+
+// User space would take what the compiler wrote there for the kernel's answer.
+// expected-error@+1 {{only the loader of a kernel program can answer what it asks of the kernel}}
+ebpf.func @asks section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %pass = arith.constant 2 : i64
+  cf.br ^there
+^there:
+  %exists = ebpf.movi 1 {core = {type = #builtin.int<1>, access = "0:1", kind = #builtin.int<2>}} -> i64
+  %verdict = arith.addi %exists, %pass : i64
+  packet.verdict %verdict : i64
+}
