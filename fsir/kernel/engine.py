@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from fsir.interp.environment import FROZEN, FROZEN_SIZE, Frozen
@@ -66,6 +67,7 @@ class KernelProgram:
     - `seed` is for the random numbers of a program that `freeze-environment` changed.
     - `log_size` bounds the verifier's log that a refusal comes with (its end; megabytes where the verifier gave up).
     - `short_log` leaves the instructions out of it, which is faster.
+    - `kernel_btf` is a file with the types that CO-RE relocations are resolved against (by default this kernel's).
     - `cpu` is where `run_all` runs (by default the first that this thread may use).
 
     Raises `KernelError`, with the verifier's log where it is the verifier that refuses, and
@@ -86,6 +88,7 @@ class KernelProgram:
         seed: int = 0,
         log_size: int | None = None,
         short_log: bool = False,
+        kernel_btf: Path | None = None,
     ) -> None:
         availability.require()
         elf = _for_libbpf(elf)
@@ -93,7 +96,7 @@ class KernelProgram:
         self._world = World()
         self._readers: list[PerfReader] = []
         self._frozen: Frozen | None = None
-        self._object = Object(elf)
+        self._object = Object(elf, kernel_btf)
         try:
             self._program = _choose(self._object.programs, program)
             companions = _tail_programs(parsed) | _named_programs(maps or {})

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fsir.kernel.errors import KernelError, KernelUnavailable
@@ -68,7 +69,15 @@ _printed = threading.local()
 
 
 class _OpenOptions(ctypes.Structure):
-    _fields_ = (("sz", c_size_t), ("object_name", c_char_p))
+    _fields_ = (
+        ("sz", c_size_t),
+        ("object_name", c_char_p),
+        ("relaxed_maps", c_bool),
+        ("pin_root_path", c_char_p),
+        ("no_longer_used", c_uint32),
+        ("kconfig", c_char_p),
+        ("btf_custom_path", c_char_p),
+    )
 
 
 @cache
@@ -244,13 +253,16 @@ OBJECT_NAME = "fs"
 
 
 class Object:
-    """An opened ELF object; `close` unloads everything that nobody else holds."""
+    """An opened ELF object; `close` unloads everything that nobody else holds. CO-RE relocations are resolved against
+    the running kernel's types, or those of the file `kernel_btf`."""
 
-    def __init__(self, elf: bytes) -> None:
+    def __init__(self, elf: bytes, kernel_btf: Path | None = None) -> None:
         lib = library()
         take_messages()
         self._elf = elf  # libbpf reads from it until load
         options = _OpenOptions(sz=ctypes.sizeof(_OpenOptions), object_name=OBJECT_NAME.encode())
+        if kernel_btf is not None:
+            options.btf_custom_path = str(kernel_btf).encode()
         self._handle: int | None = lib.bpf_object__open_mem(elf, len(elf), byref(options))
         if not self._handle:
             raise KernelError("libbpf cannot open the object", ctypes.get_errno(), take_messages())

@@ -91,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--kernel-btf",
         metavar="FILE",
         default="/sys/kernel/btf/vmlinux",
-        help="types for CO-RE relocations in interpreters (default: the running kernel's); none: as compiled",
+        help="types for CO-RE relocations (default: the running kernel's); none: in interpreters, as compiled",
     )
     add(
         "--freeze",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 import re
 from contextlib import ExitStack
+from pathlib import Path
 
 from fsir.driver.errors import UsageError
 from fsir.interp.engine import HOOKS
 from fsir.interp.environment import FROZEN
+from fsir.interp.kernel_types import VMLINUX
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -41,6 +43,7 @@ class KernelEngine:
                     rodata=settings.rodata,
                     maps=settings.maps,
                     seed=settings.seed,
+                    kernel_btf=_other_types(settings),
                 )
             )
             self._stack = stack.pop_all()
@@ -76,6 +79,15 @@ def running_kernel() -> tuple[int, int, int]:
     numbers = re.findall(r"\d+", platform.release())[:3]
     major, minor, patch = (int(number) for number in (*numbers, "0", "0", "0")[:3])
     return major, minor, patch
+
+
+def _other_types(settings: Settings) -> Path | None:
+    """The file with the types that are to be taken for the kernel's, if they are not this kernel's own."""
+    if settings.kernel_btf in (None, VMLINUX):
+        return None
+    if not settings.kernel_btf.is_file():
+        raise UsageError(f"--kernel-btf: there is no file {settings.kernel_btf}")
+    return settings.kernel_btf
 
 
 def _type_number(name: str | None) -> ProgType | None:
