@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from xdsl.ir import Block
+from xdsl.ir import Block, Operation
 
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.effects import EffectTable
@@ -37,6 +37,10 @@ class _HeldOverCall(Held):
 
     def reasons(self, block: Block) -> list[str]:
         return [reason for reason in super().reasons(block) if reason in (LOCK, SECTION, REFERENCE)]
+
+    def redirect(self, block: Block) -> Operation | None:
+        """None: what was chosen stays so."""
+        return None
 
 
 @dataclass

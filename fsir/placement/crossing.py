@@ -78,6 +78,8 @@ class Crossing:
     guards: list[tuple[SSAValue, int]] = field(default_factory=list)
     hits: list[SSAValue] = field(default_factory=list)
     maps: set[str] = field(default_factory=set)
+    redirect: Operation | None = None
+    """That which chose the packet's way out before the cut, and is done again."""
     decided: list[str] = field(default_factory=list)
     """Maps that are changed after the cut as was decided before it: it is exact only if the packet is done with before
     the next one."""
@@ -200,6 +202,7 @@ class _Planner:
         if reasons:
             raise Impossible("; ".join(reasons))
         self.crossing.decided = self.shared.held.decided(self.block)
+        self.redirect()
         for value in live:
             self.value(value)
         self.stack()
@@ -211,6 +214,17 @@ class _Planner:
         if layout.size > MAX_SIZE:
             raise Impossible(f"{layout.size} bytes would have to be carried; a handoff header holds {MAX_SIZE}")
         return self.crossing
+
+    def redirect(self) -> None:
+        """Add what it takes to choose the packet's way out again."""
+        op = self.shared.held.redirect(self.block)
+        if op is None:
+            return
+        self._repeat(op.results[0], op)
+        self._done.add(op.results[0])
+        self.crossing.redirect = op
+        if isinstance(op, maps.RedirectOp):
+            self.crossing.maps.add(op.map.root_reference.data)
 
     def value(self, value: SSAValue) -> None:
         """Add what it takes to have `value` on the other side."""

@@ -307,6 +307,9 @@ class Chooser:
             size = layout.metadata_size if sender.transport == "metadata" else layout.size
             if size > sender.header_limit:
                 raise Impossible(f"{size} bytes would have to be carried; {sender.name} can send {sender.header_limit}")
+            again = self.rules.judge(crossing.redirect, self.targets[t + 1]) if crossing.redirect is not None else []
+            if again:
+                raise Impossible(f"the packet's way out was already chosen, which cannot be done again: {again[0]}")
             found.append(crossing)
         return found
 

@@ -52,7 +52,7 @@ class Rules:
         found: list[Reason] = []
         for block in piece.blocks:
             for op in block.ops:
-                found += self._judge(op, target)
+                found += self.judge(op, target)
         if piece.is_loop:
             found += self._judge_loop(piece, func, target)
         return list(dict.fromkeys(found))
@@ -63,9 +63,10 @@ class Rules:
 
     def stops(self, op: Operation, target: Target) -> bool:
         """Whether a target cannot run an operation."""
-        return bool(self._judge(op, target))
+        return bool(self.judge(op, target))
 
-    def _judge(self, op: Operation, target: Target) -> list[Reason]:
+    def judge(self, op: Operation, target: Target) -> list[Reason]:
+        """Why a target cannot run an operation; none when it can."""
         what = self.symbols.hint(op, target) or _relocated(op, target) or _RULES[target.kind](self, op, target)
         if what is not None:
             return [Reason(str(place_of(op)), what)]

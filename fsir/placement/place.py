@@ -71,8 +71,8 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
         _split_loops(func, rules, targets, options.loop_bound)
         _split_blocks(func, rules, targets)
         wanted[func].intersection_update(func.body.blocks)
-    ways = {func: separate_ways(func) for func in programs}
     accesses = MapAccesses(module, functions.values())
+    ways = {func: separate_ways(func, accesses) for func in programs}
     rules = Rules(module, accesses, functions)
     costs = Costs(accesses.declarations, functions)
     staying = [f for f in functions.values() if f.type_name is not None and f not in programs and not f.is_raw()]

@@ -2,8 +2,8 @@
 
 - A verdict that depends on the path gets a block for each constant it can be: `PASS` and `DROP` have different costs.
 - A block in the middle of which a target has to stop is split there: cuts are between blocks.
-- Where addresses meet that cannot be carried as one, each way there gets a block of its own, in front of which a packet
-  can be handed over with the one that comes by that way.
+- Where what meets cannot be carried as one (addresses, a way out chosen on some ways), each way there gets a block of
+  its own, in front of which a packet can be handed over with what comes by that way.
 - Where addresses of different elements meet (one exit that counts in whichever counter), the block is copied for each:
   a pipeline has no addresses.
 """
@@ -18,6 +18,7 @@ from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.block_args import simplify_block_args
 from fsir.analysis.cfg import edges, erase_unreachable, predecessors, set_successor_operands, successor_operands
+from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.nullness import may_be_null
 from fsir.dialects import map as maps
 from fsir.dialects import packet
@@ -25,6 +26,8 @@ from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.passes._rewrite import constant
+from fsir.placement.access import MapAccesses
+from fsir.placement.held import Held
 from fsir.placement.loops import evaluate
 
 _COPIED_OPS = 24
@@ -117,12 +120,17 @@ def copy_joins(func: FuncOp) -> None:
         simplify_block_args(func.body)
 
 
-def separate_ways(func: FuncOp) -> dict[Block, list[Block]]:
-    """Put an empty block on each way to a block that takes an address which depends on the way. These, by block."""
+def separate_ways(func: FuncOp, accesses: MapAccesses) -> dict[Block, list[Block]]:
+    """Put an empty block on each way to a block that takes an address which depends on the way, or where the packet's
+    way out was chosen on some ways. These, by block."""
     made: dict[Block, list[Block]] = {}
+    tree = DominatorTree(func.body)
+    held = Held(tree, accesses)
     incoming = predecessors(func.body)
     for block in list(func.body.blocks):
-        if block is func.entry or len(incoming[block]) < 2 or not any(map(_is_of_a_way, block.args)):
+        if block is func.entry or len(incoming[block]) < 2 or not tree.is_reachable(block):
+            continue
+        if not held.is_mixed(block) and not any(map(_is_of_a_way, block.args)):
             continue
         made[block] = []
         for terminator, index in incoming[block]:

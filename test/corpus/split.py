@@ -34,7 +34,8 @@ from corpus.traffic_seeds import packets
 from fsir.analysis.verify import verify_module
 from fsir.backends.af_xdp.inprocess import compiler
 from fsir.bundle.emit import emit
-from fsir.dialects.ebpf import functions
+from fsir.dialects.ebpf import functions, int_attr
+from fsir.dialects.map import DeclOp
 from fsir.dialects.placement import EdgeOp
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, FailedAt, collecting
@@ -186,11 +187,22 @@ class _Program:
                 return difference
         return None
 
+    def _sized(self, module: ModuleOp) -> ModuleOp:
+        """The module with sizes for the maps that have none, as loaders of these objects give them some."""
+        given = sizes(self.original)
+        if not given:
+            return module
+        copy = module.clone()
+        for op in copy.body.block.ops:
+            if isinstance(op, DeclOp) and op.sym_name.data in given:
+                op.properties["max_entries"] = int_attr(given[op.sym_name.data])
+        return copy
+
     def bundle(self, module: ModuleOp) -> tuple[str, str] | None:
         """What differs when the artifacts run together."""
         with tempfile.TemporaryDirectory() as name:
             try:
-                for file, content in emit(module, EmitOptions(self.item.name)).items():
+                for file, content in emit(self._sized(module), EmitOptions(self.item.name)).items():
                     (Path(name) / file).write_bytes(content)
             except FailedAt as error:
                 return _NO_BUNDLE, _reason(str(error))

@@ -22,15 +22,21 @@ map.decl @devices "devmap" key 4 value 4 entries 1 flags 0
 ebpf.func @redirected section "xdp" attributes {prog_type = "xdp"} {
 ^entry(%ctx: !packet.ctx):
   %zero = arith.constant 0 : i64
-  %verdict = map.redirect @devices[%zero] flags %zero : i64, i64 -> i64
-  %again = arith.cmpi eq, %verdict, %zero : i64
-  cf.cond_br %again, ^here, ^there
-^here:
-  // expected-error@+1 {{the packet's way out was already chosen (redirect), which only the kernel knows}}
   %pass = arith.constant 2 : i64
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %first = arith.cmpi eq, %queue, %queue : i32
+  cf.cond_br %first, ^there, ^here(%pass : i64)
+^later:
+  // expected-error@+1 {{the packet's way out may have been chosen already (redirect), which only the kernel knows}}
+  %error = packet.adjust_tail %ctx, %queue : !packet.ctx, i32 -> i64
+  packet.verdict %verdict : i64
+^here(%verdict: i64):
+  cf.cond_br %first, ^later, ^out
+^out:
   packet.verdict %pass : i64
 ^there:
-  packet.verdict %verdict : i64
+  %redirected = map.redirect @devices[%zero] flags %zero : i64, i64 -> i64
+  cf.br ^here(%redirected : i64)
 }
 
 // -----

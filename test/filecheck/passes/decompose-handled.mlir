@@ -116,3 +116,58 @@ ebpf.func @perhaps section "xdp" attributes {prog_type = "xdp"} {
   %byte = packet.load %p[0] : !packet.ptr -> i64
   packet.verdict %byte : i64
 }
+
+// -----
+
+// A way out that was chosen before is chosen again.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK:       placement.part @xdp
+// CHECK:         map.redirect @devices
+// CHECK:       placement.part @af_xdp
+// CHECK:         %[[KEY:.*]] = arith.extui %key
+// CHECK:         %[[VERDICT:.*]] = map.redirect @devices[%[[KEY]]]
+// CHECK:         packet.verdict %[[VERDICT]]
+map.decl @devices "devmap" key 4 value 4 entries 4 flags 0
+ebpf.func @redirected section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %zero = arith.constant 0 : i64
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %key = arith.extui %queue : i32 to i64
+  %verdict = map.redirect @devices[%key] flags %zero : i64, i64 -> i64
+  %lost = arith.cmpi eq, %verdict, %zero : i64
+  cf.cond_br %lost, ^out, ^more
+^out:
+  packet.verdict %zero : i64
+^more:
+  %by = arith.constant -14 : i32
+  %error = packet.adjust_tail %ctx, %by : !packet.ctx, i32 -> i64
+  packet.verdict %verdict : i64
+}
+
+// -----
+
+// Where it was chosen on one way only, that way is a cut of its own.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK:       placement.edge 2
+// CHECK:       placement.part @af_xdp
+// CHECK:         %[[VERDICT:.*]] = map.redirect @devices
+// CHECK-NEXT:    cf.br ^[[JOIN:bb[0-9]+]](%[[VERDICT]]
+// CHECK:         %pass = arith.constant 2
+// CHECK-NEXT:    cf.br ^[[JOIN]](%pass
+map.decl @devices "devmap" key 4 value 4 entries 4 flags 0
+ebpf.func @perhaps_redirected section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %zero = arith.constant 0 : i64
+  %pass = arith.constant 2 : i64
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %first = arith.cmpi eq, %queue, %queue : i32
+  cf.cond_br %first, ^there, ^here(%pass : i64)
+^there:
+  %redirected = map.redirect @devices[%zero] flags %zero : i64, i64 -> i64
+  cf.br ^here(%redirected : i64)
+^here(%verdict: i64):
+  %error = packet.adjust_tail %ctx, %queue : !packet.ctx, i32 -> i64
+  packet.verdict %verdict : i64
+}
