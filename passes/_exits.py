@@ -1,6 +1,8 @@
-"""Results set early, so that ends of a function become one; used by `layout-blocks` where code is too long."""
+"""Constants set early, so that blocks which only set them go away; for code that came out too long."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 from xdsl.ir import Block, Region, SSAValue
 
@@ -17,17 +19,31 @@ from fsir.dialects.ebpf import (
 )
 
 _RESULT = 0
+_MOST = 32
+"""How many ends are tried, at most."""
 
 
-def share_exits(region: Region) -> bool:
-    """Where blocks do nothing but exit with a constant, set the constant before the branches that lead there, if the
-    register of the result is free from there on, and let them lead to the end of another block. One instruction less
-    for each; one more to execute on the ways that go elsewhere. Gives whether anything was changed."""
-    changed = False
-    for block in list(region.blocks):
-        if _constant_end(block) and _set_early(region, block):
-            changed = True
-    return changed
+def share_exits(region: Region, cost: Callable[[Region], tuple[float, ...]]) -> Region:
+    """The body with the results of some ends set early, if that costs less: where blocks do nothing but exit with a
+    constant, it is set before the branches that lead there, if the register of the result is free from there on, and
+    they lead to the end of another block. One instruction less for each; one more to execute on the ways that go
+    elsewhere. `cost` may change the bodies that it is given. The best ends go first."""
+    least = cost(region)
+    while True:
+        found = [(cost(other), number, other) for number, other in enumerate(_with_one_early(region))]
+        best = min(found, key=lambda item: item[:2], default=None)
+        if best is None or best[0] >= least:
+            return region
+        least, _, region = best
+
+
+def _with_one_early(region: Region) -> Iterator[Region]:
+    """Copies of a body, each with one result set early."""
+    ends = [index for index, block in enumerate(region.blocks) if _constant_end(block)]
+    for index in ends[:_MOST]:
+        copy = region.clone()
+        if _set_early(copy, copy.blocks[index]):
+            yield copy
 
 
 def _constant_end(block: Block) -> MovRIOp | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from xdsl.context import Context
@@ -15,6 +16,7 @@ from fsir.isa import INSN_SIZE
 from fsir.object.encode import size_of
 from fsir.object.original import original_body, original_size
 from fsir.passes._each_function import each_function
+from fsir.passes._exits import share_exits
 from fsir.passes._jumps import thread_jumps
 from fsir.passes._sink_copies import sink_copies
 from fsir.passes.layout_blocks import lay_out
@@ -51,6 +53,8 @@ def allocate_function(func: FuncOp) -> None:
             if join_exits(func.body):
                 again = allocate(func, judge)
                 found = again if judge(again) < before else found
+        if judge is not None and judge.is_longer(found):
+            found = replace(found, body=share_exits(found.body, judge.cost))
     except AllocationError as error:
         fail(func, f"function {func.symbol}: {error}")
     if judge is None:
@@ -70,9 +74,13 @@ class _Judge:
 
     def __call__(self, found: Allocation) -> Cost:
         sink_copies(found.body)
-        lay_out(found.body)
-        size = _laid_out_size(found.body)
-        excess = path_excess(self.original, found.body) or 0.0
+        return self.cost(found.body)
+
+    def cost(self, body: Region) -> Cost:
+        """What a body costs that is laid out for that."""
+        lay_out(body)
+        size = _laid_out_size(body)
+        excess = path_excess(self.original, body) or 0.0
         longer, slower = max(size - self.size, 0), max(excess, 0.0)
         return float(longer > 0 or slower > 0), longer, slower, size
 

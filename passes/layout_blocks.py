@@ -24,7 +24,7 @@ from fsir.dialects.ebpf import (
     jump,
 )
 from fsir.dialects.ebpf.base import SEGMENTS, segments
-from fsir.object.encode import instruction_count
+from fsir.object.encode import instruction_count, size_of
 from fsir.object.original import original_size
 from fsir.passes._exits import share_exits
 from fsir.passes._jumps import duplicate_exits, thread_jumps
@@ -67,8 +67,18 @@ def layout_function(func: FuncOp) -> None:
     results set early."""
     lay_out(func.body)
     size = original_size(func)
-    if size is not None and instruction_count(func) > size and share_exits(func.body):
-        lay_out(func.body)
+    if size is None or instruction_count(func) <= size:
+        return
+    body = share_exits(func.body, _size_laid_out)
+    if body is not func.body:
+        old = func.detach_region(func.body)
+        func.add_region(body)
+        old.drop_all_references()
+
+
+def _size_laid_out(body: Region) -> tuple[float, ...]:
+    lay_out(body)
+    return (sum(size_of(op) for block in body.blocks for op in block.ops),)
 
 
 def lay_out(region: Region) -> None:

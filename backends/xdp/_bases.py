@@ -39,7 +39,8 @@ def _take_over(tree: DominatorTree, step: packet.OffsetOp) -> None:
     for use in step.ptr.uses:
         op = use.operation
         if op is not step and _comes_after(tree, op, step):
-            later.append(use)
+            if not _is_guard_at(op, distance):
+                later.append(use)
         elif op.parent is not None and op.parent is not step.parent:
             others.add(op.parent)
     if _goes_on(tree, step, others):
@@ -56,6 +57,12 @@ def _take_over(tree: DominatorTree, step: packet.OffsetOp) -> None:
         name = _BASED[type(op)]
         op.properties[name] = int_attr(op.int_prop(name) - distance)
         op.operands[0] = step.res
+
+
+def _is_guard_at(op: Operation, distance: int) -> bool:
+    """Whether a guard ends at an address so far from its base, or at the byte there: it is lowered to a comparison of
+    that address whatever its base is, and from `base < end` alone the verifier would conclude nothing."""
+    return isinstance(op, packet.GuardOp) and op.size.data - distance in (0, 1)
 
 
 def _fits(op: Operation, name: str, distance: int) -> bool:

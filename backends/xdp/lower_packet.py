@@ -203,9 +203,17 @@ def _adjust(build: Builder, func: FuncOp) -> None:
 
 
 def _verdict(build: Builder, func: FuncOp) -> None:
+    """The kernel reads the low 32 bits of the result only: nothing is extended for it."""
     op = build.op
-    build.effect("exit", op.operands)
+    value = op.operands[0]
+    while isinstance(value.owner, arith.ExtUIOp | arith.ExtSIOp | arith.TruncIOp) and _has_word(value.owner.input):
+        value = value.owner.input
+    build.effect("exit", [build.cast(value, i64)])
     build.finish()
+
+
+def _has_word(value: SSAValue) -> bool:
+    return isinstance(value.type, IntegerType) and value.type.width.data >= 32
 
 
 _RULES: dict[type[Operation], Callable[[Builder, FuncOp], None]] = {

@@ -18,7 +18,7 @@ from fsir.regalloc.model import ALLOCATABLE, FIRST, AllocationError, MachineCode
 from fsir.regalloc.redundant import drop_redundant
 from fsir.regalloc.sink_stores import sink_stores
 from fsir.regalloc.slots import share_slots
-from fsir.regalloc.spill import spill
+from fsir.regalloc.spill import spill, with_joins
 from fsir.regalloc.split import Splitter
 
 _MAX_ROUNDS = 60
@@ -197,7 +197,7 @@ class _Attempt:
                 raise AllocationError("an instruction needs more registers at once than there are")
             chosen.append(min(neighbours, key=lambda other: colouring.cost[other]))
         groups = [classes.members[leader] for leader in dict.fromkeys(chosen)]
-        spill(self.code, groups)
+        spill(self.code, with_joins(self.code, groups, graph.adjacent))
 
     def finish(self, graph: Graph, classes: Classes, colouring: Colouring) -> Allocation:
         slots = share_slots(self.code)

@@ -7,7 +7,7 @@ even that is too much, it is loaded anew at each use. Nodes for those shortest l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from fsir.regalloc.constants import small_immediate
 from fsir.regalloc.model import FIRST, CodeBlock, Copies, Insn, Kind, MachineCode, Step
@@ -31,6 +31,34 @@ def spill(code: MachineCode, classes: Iterable[Collection[int]]) -> None:
     rewriter = _Rewriter(code, spilled, _wanted_after(code, spilled))
     for index in code.order:
         rewriter.rewrite(code.blocks[index])
+
+
+def with_joins(code: MachineCode, groups: Sequence[Collection[int]], adjacent: Sequence[set[int]]) -> list[list[int]]:
+    """The groups of nodes to spill, each with the block arguments that are nothing but copied to it: these would come
+    into registers only to be stored. `adjacent` are the nodes that interfere with each."""
+    group_of = {node: number for number, members in enumerate(groups) for node in members}
+    goes_to: dict[int, set[int]] = {}
+    for block in code.blocks:
+        for step in block.steps:
+            if isinstance(step, Insn):
+                for node in step.uses:
+                    goes_to.setdefault(node, set()).add(-1)
+                continue
+            for node, source in step.pairs:
+                goes_to.setdefault(source, set()).add(group_of.get(node, -1))
+    found = [list(members) for members in groups]
+    for join in sorted(code.joins - group_of.keys()):
+        into = goes_to.get(join, set())
+        if len(into) == 1 and code.kind[join] is Kind.REGISTER:
+            number = next(iter(into))
+            if number >= 0 and not adjacent[join].intersection(found[number]) and not _is_constant(code, found[number]):
+                found[number].append(join)
+    return found
+
+
+def _is_constant(code: MachineCode, members: Iterable[int]) -> bool:
+    """Whether some of the nodes need no slot: they are made again."""
+    return any(code.template[node] for node in members)
 
 
 def _wanted_after(code: MachineCode, spilled: set[int]) -> list[set[int]]:

@@ -12,6 +12,7 @@ from fsir.driver.context import make_context
 from fsir.regalloc.model import CodeBlock, Copies, Kind, MachineCode
 from fsir.regalloc.sink_stores import sink_stores
 from fsir.regalloc.slots import share_slots
+from fsir.regalloc.spill import with_joins
 
 OWN = -8
 """The frame of the function itself ends here: words below are spills."""
@@ -127,3 +128,26 @@ def test_a_store_that_nothing_loads_is_dropped() -> None:
     code = _slots((20, 11), (20, 12), (13, 20), count=1)
     share_slots(code)
     assert [step.pairs for step in code.blocks[0].steps if isinstance(step, Copies)] == [[], [(20, 12)], [(13, 20)]]
+
+
+def test_slots_that_are_copied_to_each_other_are_one_and_the_copy_is_dropped() -> None:
+    code = _slots((20, 11), (21, 12), (14, 21), (13, 20), (22, 13), (15, 22), count=3)
+    numbers = share_slots(code)
+    assert numbers[0] == numbers[2] != numbers[1]
+    pairs = [step.pairs for step in code.blocks[0].steps if isinstance(step, Copies)]
+    assert pairs == [[(20, 11)], [(21, 12)], [(14, 21)], [], [], [(15, 22)]]
+
+
+def test_slots_that_are_copied_to_each_other_and_needed_still_are_two() -> None:
+    code = _slots((20, 11), (13, 20), (22, 13), (20, 12), (15, 22), (16, 20), count=3)
+    numbers = share_slots(code)
+    assert numbers[0] != numbers[2]
+
+
+def test_block_arguments_for_a_spilled_value_are_spilled_with_it() -> None:
+    code = _slots((14, 13), (15, 12), count=0)
+    code.joins = {12, 13}
+    apart: list[set[int]] = [set() for _ in code.kind]
+    assert with_joins(code, [[14]], apart) == [[14, 13]]
+    apart[13] = {14}
+    assert with_joins(code, [[14]], apart) == [[14]]

@@ -189,6 +189,43 @@ ebpf.func @step section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %pass : i64
 }
 
+// A guard up to the step, or of the byte there, compares the new address whatever its base is.
+// CHECK-LABEL: ebpf.func @step_guarded
+// CHECK:         %next = ebpf.addi %data, 54 : !packet.ptr -> !packet.ptr
+// CHECK-NEXT:    %[[NEXT:.*]] = ebpf.cast %next : !packet.ptr -> i64
+// CHECK-NEXT:    %[[END:.*]] = ebpf.cast %end : !packet.end_ptr -> i64
+// CHECK-NEXT:    arith.cmpi ult, %[[NEXT]], %[[END]] : i64
+ebpf.func @step_guarded section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %next = packet.offset %data[54] : !packet.ptr -> !packet.ptr
+  %ok = packet.guard %data[55], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %ok, ^on(%next : !packet.ptr), ^out
+^on(%p : !packet.ptr):
+  %more = packet.guard %p[8], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %more, ^in, ^out
+^in:
+  %byte = packet.load %p[7] : !packet.ptr -> i8
+  %verdict = arith.extui %byte : i8 to i64
+  packet.verdict %verdict : i64
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
+
+// Of a verdict, the kernel reads 32 bits: what is above them is not cleared.
+// CHECK-LABEL: ebpf.func @verdict
+// CHECK:         %r = ebpf.call 7() -> i64
+// CHECK:         ebpf.exit (%r) : i64
+ebpf.func @verdict section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx : !packet.ctx):
+  %r = ebpf.call 7() -> i64
+  %low = arith.trunci %r : i64 to i32
+  %word = arith.extui %low : i32 to i64
+  packet.verdict %word : i64
+}
+
 // A relocation goes with the instruction, whose offset is what the object says: no other base is taken.
 // CHECK-LABEL: ebpf.func @relocated
 // CHECK:         ebpf.ldx32 %ctx[0] {{.core = .*}} : !packet.ctx -> !packet.ptr
