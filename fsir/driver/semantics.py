@@ -19,7 +19,8 @@ from fsir.dialects.ebpf import FuncOp, InsnOp, functions
 from fsir.driver.diagnostics import Diagnostic, Severity, current, place_of
 
 if TYPE_CHECKING:
-    from fsir.interp.engine import InterpProgram
+    from fsir.interp.branches import Branches
+    from fsir.interp.engine import Contents, InterpProgram
     from fsir.interp.results import Difference, PacketResult
     from fsir.run.coverage import Case
 
@@ -74,16 +75,20 @@ class SemanticsCheck:
                 self._compare(program, case, self._before, module)
 
     def _explore(self, module: ModuleOp, func: FuncOp) -> None:
-        from fsir.interp.engine import HOOKS, ExecutionError, SelectionError
+        from fsir.interp.engine import HOOKS, ExecutionError, InterpProgram, SelectionError
         from fsir.interp.map_base import MapError
-        from fsir.run.coverage import explore
+        from fsir.run.coverage import explore, global_data
 
         if func.type_name not in HOOKS:
             _note(func, f"{func.symbol} is not checked: a {func.type_name} program takes no packets")
             return
         sizes = _missing_sizes(module)
+
+        def opened(maps: Contents, branches: Branches) -> InterpProgram:
+            return InterpProgram(module, func.symbol, maps=maps, map_sizes=sizes, branches=branches)
+
         try:
-            found = explore(module, func.symbol, self.seed, sizes=sizes)
+            found = explore(opened, global_data(module), self.seed)
         except (ExecutionError, SelectionError, MapError) as error:
             _note(func, f"{func.symbol} is not checked: {error}")
             return

@@ -2,38 +2,54 @@
 
 The search is guided by what runs compare: where a side of a branch was not taken yet, the two numbers that its
 comparison saw are looked for in the packet (in all widths and byte orders), and one is put in the place of the other.
-Distances between addresses become lengths of the packet; keys that are looked up become entries of the maps. All
-choices follow from the seed. What was not reached may still be reachable: by contents of global data, say.
+Distances between addresses become lengths of the packet; keys that are looked up become entries of the maps, and
+global data that the program reads takes other values. All choices follow from the seed. What was not reached may still
+be reachable.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
+from fsir.dialects import ebpf
+from fsir.dialects.map import DeclOp
 from fsir.interp.branches import Branches
 from fsir.interp.engine import ExecutionError, InterpProgram
-from fsir.interp.map_base import Map, MapError
+from fsir.interp.environment import FROZEN
+from fsir.interp.map_base import Map, MapError, MapSpec
 from fsir.interp.mapfile import Contents
+from fsir.interp.maps_nested import MapOfMaps
 from fsir.interp.maps_redirect import RedirectMap
 from fsir.run.frames import SMALLEST, frames, with_checksum
 
 RUNS = 2000
-"""Packets that are tried from each state of the maps."""
-STATES = 5
-"""States of maps: the first is empty."""
+"""Packets that are tried with empty maps."""
+LATER = 0.25
+"""The share of that for each other state of the maps."""
+STATES = 24
+"""The most states of maps."""
+IDLE = 8
+"""States in a row that take no new side, after which no more are tried."""
 ENTRIES = 32
 """The most entries put into a map."""
-LONGEST = 1514
+INNER = 4
+"""Entries of a map in a map."""
+LONGEST = 3000
 AT_BOUNDS = 96
 HAVOC = 32
 """Packets that are run besides those that reach something new: of lengths at bounds, and with bytes changed."""
+AIMED = 0.7
+"""How often global data that changes takes a number that it was compared with, or one near it."""
+FULL = 0.2
+"""The share of values in which no word is zero."""
 KEPT = 0.5
 """The share of a map's entries that stay from one state to the next."""
 BASIC = 12
@@ -60,17 +76,54 @@ class Coverage:
     open: tuple[tuple[Operation, int], ...]
 
 
-def explore(
-    module: ModuleOp, program: str, seed: int = 0, runs: int = RUNS, sizes: Mapping[str, int] | None = None
-) -> Coverage:
-    """Search packets for one program. Raises ExecutionError, MapError or SelectionError where it cannot be run."""
-    search = _Search(module, program, random.Random(seed), sizes or {})
+@dataclass(frozen=True)
+class Cell:
+    """Bytes of global data that a program reads at once: the map of their section, offset and size."""
+
+    section: str
+    offset: int
+    size: int
+
+
+def global_data(module: ModuleOp) -> tuple[Cell, ...]:
+    """The global data that instructions of a module read, and the beginning of what it takes the address of."""
+    internal = {op.sym_name.data: op for op in module.walk() if isinstance(op, DeclOp) and op.internal is not None}
+    found: dict[Cell, None] = {}
+    for op in module.walk():
+        if not isinstance(op, ebpf.LdSymOp) or (name := op.sym.root_reference.data) not in internal:
+            continue
+        for use in op.res.uses if _is_data(name) else ():
+            reader, start = use.operation, op.int_prop("offset")
+            reads = isinstance(reader, ebpf.LdxOp)
+            at, size = (start + reader.int_prop("off"), reader.row.width // 8) if reads else (start, 4)
+            if at >= 0 and at + size <= internal[name].value_size.data:
+                found.setdefault(Cell(name, at, size))
+    return tuple(found)
+
+
+def _is_data(section: str) -> bool:
+    return section not in (FROZEN, ".kconfig") and not section.startswith(".rodata.str")
+
+
+Opened = Callable[[Contents, Branches], InterpProgram]
+"""Gives the program to search packets for, with these contents of its maps, observed by these branches."""
+
+
+def explore(opened: Opened, cells: Iterable[Cell] = (), seed: int = 0, runs: int = RUNS) -> Coverage:
+    """Search packets for one program, and values for `cells` of its global data (`global_data`). Raises ExecutionError,
+    MapError or SelectionError where it cannot be run."""
+    search = _Search(opened, tuple(cells), random.Random(seed))
     cases = [search.case({}, runs)]
-    while len(cases) < STATES and search.branches.open_sides():
-        cases.append(search.case(search.contents(cases[-1].maps), runs))
+    idle = 0
+    while len(cases) < STATES and idle < IDLE and search.branches.open_sides():
+        before = sum(search.branches.taken)
+        cases.append(search.case(search.contents(cases[-1].maps), int(runs * LATER)))
+        idle = 0 if sum(search.branches.taken) > before else idle + 1
     final = Branches()
     kept = [case for case in (search.replayed(case, final) for case in cases) if case.packets]
-    return Coverage(tuple(kept), len(final.taken), tuple(final.open_sides()))
+    impossible = {side for op in final.ops for side in _impossible(op)}
+    open_ = tuple(side for side in final.open_sides() if side not in impossible)
+    return Coverage(tuple(kept), len(final.taken) - len(impossible), open_)
 
 
 def clock(index: int) -> int:
@@ -78,15 +131,24 @@ def clock(index: int) -> int:
     return START_NS + index * STEP_NS
 
 
+def _impossible(branch: Operation) -> list[tuple[Operation, int]]:
+    """The sides of a branch that nothing takes: the address of a map or of global data is not 0."""
+    if not isinstance(branch, ebpf.JccRIOp) or branch.row.op not in ("jeq", "jne") or branch.imm.data != 0:
+        return []
+    address, module = branch.lhs.owner, branch.get_toplevel_object()
+    if not isinstance(address, ebpf.LdSymOp) or not isinstance(module, ModuleOp):
+        return []
+    name = address.sym.root_reference.data
+    declared = any(isinstance(op, DeclOp) and op.sym_name.data == name for op in module.body.block.ops)
+    return [(branch, 0 if branch.row.op == "jeq" else 1)] if declared else []
+
+
 class _Search:
-    def __init__(self, module: ModuleOp, program: str, rng: random.Random, sizes: Mapping[str, int]) -> None:
-        self.module, self.name, self.rng, self.sizes = module, program, rng, sizes
+    def __init__(self, opened: Opened, cells: tuple[Cell, ...], rng: random.Random) -> None:
+        self.program, self.cells, self.rng = opened, cells, rng
         self.branches = Branches()
         self.wanted: dict[int, None] = {}
         self.kept: list[bytes] = []
-
-    def program(self, maps: Contents, branches: Branches) -> InterpProgram:
-        return InterpProgram(self.module, self.name, maps=maps, map_sizes=self.sizes, branches=branches)
 
     def case(self, maps: Contents, runs: int) -> Case:
         """Packets for one state of the maps: what the states before have found, and what is new from it."""
@@ -106,7 +168,6 @@ class _Search:
             try:
                 program.run(packet, clock_ns=clock(len(tried)))
             except ExecutionError:
-                program = self.program(maps, self.branches)
                 continue
             if sum(self.branches.taken) > before or packet in again:
                 kept.append(packet)
@@ -125,10 +186,8 @@ class _Search:
         for packet in self.kept:
             seen.taken[:] = [0] * len(seen.taken)
             seen.compared.clear()
-            try:
+            with suppress(ExecutionError):
                 program.run(packet)
-            except ExecutionError:
-                program = self.program(maps, seen)
             for _, left, right in seen.compared:
                 found |= dict.fromkeys(_resized(packet, left, right))
         fitting = [packet for packet in found if SMALLEST <= len(packet) <= LONGEST]
@@ -136,17 +195,13 @@ class _Search:
 
     def replayed(self, case: Case, branches: Branches) -> Case:
         """The case without the packets on which the program does what no verifier would let through."""
-        packets = list(case.packets)
+        packets = case.packets
         while True:
             program = self.program(case.maps, branches)
-            for index, packet in enumerate(packets):
-                try:
-                    program.run(packet, clock_ns=clock(index))
-                except ExecutionError:
-                    del packets[index]
-                    break
-            else:
-                return Case(case.maps, tuple(packets))
+            fit = tuple(packet for index, packet in enumerate(packets) if _runs(program, packet, clock(index)))
+            if len(fit) == len(packets):
+                return Case(case.maps, packets)
+            packets = fit
 
     # Packets
 
@@ -194,43 +249,95 @@ class _Search:
         compared: dict[tuple[int, int], None] = {}
         for packet in self.kept:
             seen.compared.clear()
-            try:
+            with suppress(ExecutionError):
                 program.run(packet)
-            except ExecutionError:
-                program = self.program(before, seen)
             for number, left, right in seen.compared:
                 if seen.is_open(number):
                     compared |= {(left, right): None, (right, left): None}
         empty = self.program({}, Branches())
-        found: Contents = {}
+        found = self.globals(empty, before, compared)
         for name, keys in seen.looked_up.items():
             old = {entry["key"]: entry for entry in before.get(name, ()) if "key" in entry}
             target = empty.machine.maps.get(name)
             for key in list(keys)[: min(ENTRIES, target.max_entries) if target is not None else 0]:
                 assert target is not None
                 kept = old.get(key.hex()) if self.rng.random() < KEPT else None
-                entry = self.entry(target, key) if kept is None else _changed(kept, compared)
+                entry = self.entry(target, key) if kept is None else self.changed(kept, compared)
                 if entry is not None and _accepts(empty, name, entry):
                     found.setdefault(name, []).append(entry)
         return found
 
+    def globals(self, empty: InterpProgram, before: Contents, compared: Iterable[tuple[int, int]]) -> Contents:
+        """Global data in which about half of the cells read are other than `before`: what they were compared with, or
+        near it, or any number."""
+        sections: dict[str, bytearray] = {}
+        for cell in self.cells:
+            if cell.section not in sections:
+                held = before.get(cell.section)
+                start = empty.machine.maps[cell.section].sys_lookup(bytes(4))
+                sections[cell.section] = bytearray(bytes.fromhex(held[0]["value"]) if held else cast(bytes, start))
+            if self.rng.random() < KEPT:
+                data, end = sections[cell.section], cell.offset + cell.size
+                now = int.from_bytes(data[cell.offset : end], "little")
+                others = [other for mine, other in compared if mine == now]
+                near = [number + by for number in others for by in (0, 0, 0, 0, 1, -1)]
+                number = self.rng.choice(near) if near and self.rng.random() < AIMED else self.number()
+                data[cell.offset : end] = (number & ((1 << 8 * cell.size) - 1)).to_bytes(cell.size, "little")
+        return {name: [{"key": "00000000", "value": data.hex()}] for name, data in sections.items()}
+
     def entry(self, target: Map, key: bytes) -> dict[str, Any] | None:
         if isinstance(target, RedirectMap):
             return {"key": key.hex(), target.symbol: self.rng.choice((1, 2, 3))}
+        if isinstance(target, MapOfMaps):
+            return {"key": key.hex(), "map": self.inner(target.spec.inner)}
         if target.entry_kind != "value":
             return None
         if target.per_cpu:
             return {"key": key.hex(), "values": [self.value(target.value_size) for _ in range(target.ncpu)]}
         return {"key": key.hex(), "value": self.value(target.value_size)}
 
+    def changed(self, entry: dict[str, Any], compared: Iterable[tuple[int, int]]) -> dict[str, Any]:
+        """An entry with a number of its value replaced by one that it was compared with, if there is such a number."""
+        data = bytes.fromhex(str(entry.get("value", "")))
+        found: list[bytes] = []
+        for mine, other in compared:
+            for width in (4, 8, 2, 1):
+                if mine >> 8 * width or other >> 8 * width:
+                    continue
+                old = mine.to_bytes(width, "little")
+                if old in data:
+                    found.append(data.replace(old, other.to_bytes(width, "little"), 1))
+                    break
+        return entry | {"value": self.rng.choice(found).hex()} if found else entry
+
+    def inner(self, spec: MapSpec | None) -> list[dict[str, Any]]:
+        """Contents of a map in a map: the first of an array, of others some under numbers that the program compares."""
+        if spec is None or spec.type_name not in ("array", "hash", "lru_hash"):
+            return []
+        numbers = range(INNER) if spec.type_name == "array" else {self.number() for _ in range(INNER)}
+        keys = [number.to_bytes(8, "little")[: spec.key_size].ljust(spec.key_size, b"\0") for number in numbers]
+        return [{"key": key.hex(), "value": self.value(spec.value_size)} for key in keys[: spec.max_entries]]
+
     def value(self, size: int) -> str:
-        """Words that are zero, small, numbers that the program compares with, or anything."""
+        """Words that are zero, small, what the program compares with, or anything; now and then none is zero."""
         words = bytearray()
-        wanted = list(self.wanted) or [0]
+        full = self.rng.random() < FULL
         while len(words) < size:
-            number = self.rng.choice((0, self.rng.randrange(8), self.rng.choice(wanted), self.rng.getrandbits(32)))
-            words += number.to_bytes(4, "little")
+            words += (self.number() or full * self.rng.randrange(1, 8)).to_bytes(4, "little")
         return words[:size].hex()
+
+    def number(self) -> int:
+        wanted = list(self.wanted) or [0]
+        return self.rng.choice((0, self.rng.randrange(8), self.rng.choice(wanted), self.rng.getrandbits(32)))
+
+
+def _runs(program: InterpProgram, packet: bytes, clock_ns: int) -> bool:
+    """Whether a run comes to its end."""
+    try:
+        program.run(packet, clock_ns=clock_ns)
+    except ExecutionError:
+        return False
+    return True
 
 
 _M32 = (1 << 32) - 1
@@ -291,19 +398,6 @@ def _places(packet: bytes, needle: bytes) -> Iterable[int]:
         found.append(at)
         at = packet.find(needle, at + 1)
     return found
-
-
-def _changed(entry: dict[str, Any], compared: Iterable[tuple[int, int]]) -> dict[str, Any]:
-    """An entry with the first number of its value replaced that was compared with another."""
-    value = str(entry.get("value", ""))
-    for mine, other in compared:
-        for width in (4, 8, 2, 1):
-            if mine >> 8 * width or other >> 8 * width:
-                continue
-            data, old = bytes.fromhex(value), mine.to_bytes(width, "little")
-            if old in data:
-                return entry | {"value": data.replace(old, other.to_bytes(width, "little"), 1).hex()}
-    return entry
 
 
 def _accepts(program: InterpProgram, name: str, entry: dict[str, Any]) -> bool:

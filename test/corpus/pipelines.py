@@ -19,6 +19,7 @@ from corpus.running import (
     Trace,
     frozen,
     incomparable,
+    interpreted,
     run_in_kernel,
     run_interpreted,
     targets,
@@ -36,7 +37,8 @@ from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.driver.errors import PassFailure
 from fsir.driver.pass_manager import run_pipeline
-from fsir.interp.engine import ExecutionError, SelectionError
+from fsir.interp.branches import Branches
+from fsir.interp.engine import ExecutionError, InterpProgram, SelectionError
 from fsir.interp.environment import FROZEN
 from fsir.interp.map_base import MapError
 from fsir.interp.results import compare
@@ -44,7 +46,7 @@ from fsir.kernel.errors import KernelError
 from fsir.object.encode import instruction_count
 from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
-from fsir.run.coverage import explore
+from fsir.run.coverage import explore, global_data
 
 SLOW = 30.0
 
@@ -139,7 +141,7 @@ class PipelineCheck:
             yield maps, packets(self.packets, seed=number)
         if self.searches and not incomparable(pair.original, pair.target.name):
             try:
-                found = explore(pair.original, pair.target.name, sizes=sizes(pair.original))
+                found = explore(pair.opened, global_data(pair.original))
             except (ExecutionError, MapError, SelectionError):
                 result.count("programs whose branches could not be searched")
                 return
@@ -209,6 +211,11 @@ class _Pair:
     after: bytes | None
     target: Target
     type_: str
+
+    def opened(self, maps: Contents, branches: Branches) -> InterpProgram:
+        """The original in the interpreter, observed."""
+        given = sizes(self.original)
+        return interpreted(self.original, self.target, self.type_, maps, map_sizes=given, branches=branches)
 
 
 _NOTHING = ("", "")

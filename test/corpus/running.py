@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
@@ -14,7 +15,8 @@ from corpus.states import INTERFACES, sizes
 from fsir.dialects.ebpf import CallKfuncOp, CallLocalOp, CallOp, FuncOp, LdSymOp, functions
 from fsir.dialects.map import DeclOp
 from fsir.interp import kfuncs
-from fsir.interp.core_relocations import has_relocations
+from fsir.interp.branches import Branches
+from fsir.interp.core_relocations import has_relocations, relocated
 from fsir.interp.engine import HOOKS, InterpProgram, version_code
 from fsir.interp.fib_file import fib_from
 from fsir.interp.helper_calls import is_interpreted
@@ -192,9 +194,29 @@ def run_interpreted(
 ) -> Trace:
     """All packets (or those with the numbers `only`) through the module in the interpreter. Raises ExecutionError,
     MapError, SelectionError."""
+    program = interpreted(module, target, type_, maps, map_sizes=map_sizes, poison=poison)
+    hook = HOOKS[type_]
+    results = []
+    for index in range(len(packets)) if only is None else only:
+        out = program.run(packets[index], clock_ns=clock(index))
+        results.append(PacketResult(index, out.verdict, out.data, out.meta, hook, instructions=out.instructions))
+    return Trace(results, program.dump_maps())
+
+
+def interpreted(
+    module: ModuleOp,
+    target: Target,
+    type_: str,
+    maps: Contents,
+    *,
+    map_sizes: dict[str, int] | None = None,
+    poison: bool = False,
+    branches: Branches | None = None,
+) -> InterpProgram:
+    """The program in the interpreter, in the world that the kernel's test runs see."""
     kernel = running_kernel()
     program = InterpProgram(
-        module,
+        resolved(module),
         target.name,
         prog_type=type_,
         maps=maps,
@@ -204,15 +226,18 @@ def run_interpreted(
         kernel=kernel[:2],
         externs={"LINUX_KERNEL_VERSION": version_code(kernel)},
         poison=poison,
-        kernel_types=kernel_types() if has_relocations(module) else None,
+        branches=branches,
     )
     program.machine.fib = ROUTES
-    hook = HOOKS[type_]
-    results = []
-    for index in range(len(packets)) if only is None else only:
-        out = program.run(packets[index], clock_ns=clock(index))
-        results.append(PacketResult(index, out.verdict, out.data, out.meta, hook, instructions=out.instructions))
-    return Trace(results, program.dump_maps())
+    return program
+
+
+@lru_cache(maxsize=4)
+def resolved(module: ModuleOp) -> ModuleOp:
+    """A module that changes no more, for the running kernel's types: the same for every run, as branches are told apart
+    by their operations."""
+    types = kernel_types() if has_relocations(module) else None
+    return module if types is None else relocated(module, types)
 
 
 def reachable(module: ModuleOp, name: str) -> list[FuncOp]:
