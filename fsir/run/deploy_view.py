@@ -142,8 +142,8 @@ def deploy(
     with _terminating(), closing(Deployment(subject, settings, options)) as deployment:
         title = f"{subject.shown} on {', '.join(options.interfaces)}"
         view = View(deployment)
-        print(f"live: {title}; an interrupt ends it", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):  # the way to end it
+            print(f"live: {title}; an interrupt ends it", file=sys.stderr, flush=True)
             _watch(deployment, view, title, seconds, sys.stdout.isatty() and not json_output and not quiet)
         with _not_interrupted():
             state = deployment.stop()

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 
+from fsir.backends.af_xdp.inprocess import compiler
+from fsir.backends.handoff import ORDER, SLOTS
+from fsir.backends.xdp._order import SENT
 from fsir.dialects.placement import EdgeOp
+from fsir.driver.clang import compile_c
+from fsir.driver.cli import main as fs_opt
 from fsir.driver.context import make_context
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
+from fsir.interp.packet_io import Packet
+from fsir.object.importer import import_object
+from fsir.run.bundle import BundleEngine
+from fsir.run.engines import Settings, Subject
 
+SOURCES = Path(__file__).resolve().parents[1] / "programs" / "order"
 COUNTER = """
 map.decl @count "array" key 4 value 8 entries 1 flags 0
 ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
@@ -85,6 +98,36 @@ def test_the_same_in_order(
     assert [placed.run(frame).verdict for frame in frames] == expected
     assert len(set(expected)) > 1
     assert placed.dump_maps() == original.dump_maps()
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
+@pytest.mark.parametrize("name", ["sequence", "flows", "turns"])
+@pytest.mark.parametrize("somebody", [True, False], ids=["handed over", "nobody takes them"])
+def test_behind_one_in_flight(name: str, somebody: bool, tmp_path: Path) -> None:
+    """User space does all of a packet as the original would; the kernel does when nobody takes packets any more."""
+    source, bundle = SOURCES / f"{name}.c", tmp_path / "bundle"
+    passes = "raise,optimize,decompose{objective=cpu},share-maps,lower"
+    assert fs_opt([str(source), "-p", passes, "-t", "bundle", "-o", str(bundle), "--quiet"]) == 0
+    original = InterpProgram(import_object(compile_c(source), name))
+    engine = BundleEngine(Subject(str(bundle)), Settings())
+    machine = engine._kernel.machine
+    order = machine.maps[ORDER]
+    if not somebody:
+        machine.maps["fs_xsks"].set_target(0, None)  # type: ignore[attr-defined]
+    rng = random.Random(5)
+    for index in range(60):
+        slow = somebody and rng.random() < 0.2
+        packet = bytes([rng.randrange(4)] * 12) + b"\x88\xb5" + bytes([rng.randrange(256), slow]) + rng.randbytes(40)
+        for slot in range(SLOTS):  # a ticket that nobody comes back with
+            at = order.lookup(slot.to_bytes(4, "little"), 0)
+            machine.memory.write_bytes(at + SENT, (1000 * index + 77).to_bytes(4, "little"))
+        expected, found = original.run(packet), engine.run(index, Packet(packet, 0), 0)
+        assert (found.verdict, found.data) == (expected.verdict, expected.data)
+        user = [part for part, _ in found.parts if part == "af_xdp"]
+        assert bool(user) == somebody
+    maps = engine.dump_maps()
+    assert {n: maps[n] for n in maps if n not in (ORDER, "fs_xsks")} == original.dump_maps()
+    engine.close()
 
 
 LOOP = """cf.br ^spin(%seen : i64)
