@@ -31,15 +31,17 @@ def check_records(what: str, records: Iterable[Attribute] | None, fields: Mappin
         check_record(what, record, fields)
 
 
-def check_hex(what: str, text: StringAttr | None, length: int | None = None) -> None:
-    """Raise VerifyException unless `text` is absent, or `length` bytes in hexadecimal."""
-    if text is None:
-        return
+def check_hex(what: str, text: StringAttr | None) -> bytes:
+    """The bytes that `text` is in hexadecimal, none if it is absent. Raises VerifyException."""
     try:
-        data = bytes.fromhex(text.data)
+        return bytes.fromhex(text.data) if text is not None else b""
     except ValueError as error:
         raise VerifyException(f"{what} is not hexadecimal ({error})") from error
-    if length is not None and len(data) != length:
+
+
+def check_bytes(what: str, text: StringAttr, length: int) -> None:
+    """Raise VerifyException unless `text` is `length` bytes in hexadecimal."""
+    if len(data := check_hex(what, text)) != length:
         raise VerifyException(f"{what} is {len(data)} bytes, must be {length}")
 
 

@@ -7,6 +7,8 @@ from codegen_helpers import parse
 from xdsl.utils.exceptions import VerifyException
 
 from fsir.analysis.verify_allocated import verify_allocated_module
+from fsir.driver.context import make_context
+from fsir.driver.inputs import parse_text
 
 
 def function(body: str) -> str:
@@ -40,8 +42,16 @@ def test_valid(body: str) -> None:
 
 
 INVALID = [
-    ("overwritten", "%a = ebpf.movi 1 -> r1\n %v = ebpf.ldx64 %ctx[0] : r1 -> r2\n" + ZERO, "no longer what r1 holds"),
-    ("clobbered", "%c = ebpf.call 5() -> r0\n %v = ebpf.ldx64 %ctx[0] : r1 -> r2\n" + ZERO, "no longer what r1 holds"),
+    (
+        "overwritten",
+        "%a = ebpf.movi 1 -> r1\n %v = ebpf.ldx64 %ctx[0] : r1 -> r2\n" + ZERO,
+        "is no longer what r1 holds",
+    ),
+    (
+        "clobbered",
+        "%c = ebpf.call 5() -> r0\n %v = ebpf.ldx64 %ctx[0] : r1 -> r2\n" + ZERO,
+        "is no longer what r1 holds",
+    ),
     (
         "on one path",
         """%a = ebpf.ldx64 %ctx[0] : r1 -> r2
@@ -53,7 +63,7 @@ INVALID = [
         ebpf.stx64 %ctx[0], %a : r1, r2
         """
         + ZERO,
-        "no longer what r2 holds",
+        "is no longer what r2 holds",
     ),
     (
         "by a block argument",
@@ -63,33 +73,56 @@ INVALID = [
         ebpf.stx64 %ctx[0], %a : r1, r2
         """
         + ZERO,
-        "no longer what r2 holds",
+        "is no longer what r2 holds",
     ),
-    ("tie", "%a = ebpf.addi %ctx, 1 : r1 -> r2\n" + ZERO, "shares the register"),
+    ("tie", "%a = ebpf.addi %ctx, 1 : r1 -> r2\n" + ZERO, "but it shares the register of"),
     ("exit", "ebpf.exit(%ctx) : r1", "operand in .*r1.*, must be in r0"),
     ("result", "%c = ebpf.call 5() -> r3\n" + ZERO, "result in .*r3.*, must be in r0"),
-    ("argument", "%a = ebpf.mov %ctx : r1 -> r6\n %c = ebpf.call 5(%a) : r6 -> r0\n" + ZERO, "arguments of a call"),
+    (
+        "argument",
+        "%a = ebpf.mov %ctx : r1 -> r6\n %c = ebpf.call 5(%a) : r6 -> r0\n" + ZERO,
+        "arguments of a call are in different registers of r1 to r5, ascending",
+    ),
     ("type", "%a = ebpf.movi 1 -> reg\n" + ZERO, "in an allocated function"),
-    ("frame", "%a = ebpf.movi 1 -> r10\n" + ZERO, "r10 is the frame pointer"),
+    (
+        "frame",
+        "%a = ebpf.movi 1 -> r10\n" + ZERO,
+        "r10 is the frame pointer: only ebpf.frame defines it, and nothing else",
+    ),
     (
         "expected",
         "%a = ebpf.movi 1 -> r2\n %b = ebpf.atomic_cmpxchg64 %ctx[0], %a, %a : r1, r2, r2 -> r0\n" + ZERO,
         "r0",
     ),
-    ("layout", "ebpf.fallthrough ^b\n^a:\n" + ZERO + "\n^b:\n ebpf.ja ^a", "not the next one in layout"),
-    ("else", "ebpf.jeqi %ctx, 0, ^a, ^b : r1\n^a:\n" + ZERO + "\n^b:\n ebpf.ja ^a", "not the next one in layout"),
+    (
+        "layout",
+        "ebpf.fallthrough ^b\n^a:\n" + ZERO + "\n^b:\n ebpf.ja ^a",
+        "the block that it falls through to is not the next one in layout",
+    ),
+    (
+        "else",
+        "ebpf.jeqi %ctx, 0, ^a, ^b : r1\n^a:\n" + ZERO + "\n^b:\n ebpf.ja ^a",
+        "the block that it falls through to is not the next one in layout",
+    ),
+    ("how many", "ebpf.fallthrough ^b\n^b(%x : !ebpf.reg<r2>):\n" + ZERO, "passes 0 values to 1 block arguments"),
+    (
+        "type of an argument",
+        "%a = ebpf.movi 1 -> r2\n ebpf.fallthrough ^b(%a : r2)\n^b(%x : i64):\n" + ZERO,
+        "block argument of type i64 among allocated values",
+    ),
     (
         "passed",
         "ebpf.fallthrough ^b(%ctx : r1)\n^b(%x : !ebpf.reg<r2>):\n" + ZERO,
-        "passes .*r1.*r2",
+        "passes .*r1.* to a block argument in .*r2",
     ),
 ]
 
 
 @pytest.mark.parametrize(("name", "body", "message"), INVALID, ids=[name for name, _, _ in INVALID])
 def test_invalid(name: str, body: str, message: str) -> None:
+    module = parse_text(make_context(), function(body), "t.mlir")  # verify_module would see some of these first
     with pytest.raises(VerifyException, match=message):
-        verify_allocated_module(parse(function(body)))
+        verify_allocated_module(module)
 
 
 def test_layout_only_where_asked() -> None:

@@ -155,8 +155,42 @@ def test_structure_is_checked() -> None:
     elsewhere = Block([test.TestTermOp()])
     Region([elsewhere])
     stray = test.TestOp(regions=[Region([Block([test.TestTermOp(successors=[elsewhere])])])])
-    with pytest.raises(InvalidOperation, match="not a block of the same region"):
+    with pytest.raises(InvalidOperation, match="is not a block of the same region"):
         verify_module(ModuleOp([stray]))
+
+
+def test_blocks_and_operations_know_where_they_are() -> None:
+    def refused(module: ModuleOp, message: str) -> None:
+        with pytest.raises(InvalidOperation, match=message):
+            verify_module(module)
+
+    def holding(*blocks: Block) -> ModuleOp:
+        return ModuleOp([test.TestOp(regions=[Region(list(blocks))])])
+
+    end = test.TestTermOp()
+    module = holding(Block([end]))
+    end.parent = Block()
+    refused(module, "does not name the block that it is in as its parent")
+
+    block = Block([test.TestTermOp()])
+    module = holding(block)
+    block.parent = Region()
+    refused(module, "holds a block that does not name it as its parent")
+
+    refused(holding(Block([test.TestTermOp()]), Block()), "holds an empty block: a block ends with a terminator")
+    last = Block([test.TestTermOp()])
+    refused(
+        holding(Block([test.TestTermOp(successors=[last]), test.TestTermOp()]), last),
+        "has successors but is not the last operation of its block",
+    )
+    module = ModuleOp([])
+    module.body.add_block(Block())
+    refused(module, "holds one block, not several or none")
+
+    value = test.TestOp(result_types=[i32])
+    module = ModuleOp([value, test.TestOp(operands=[value.res[0]])])
+    module.body.block.erase_op(value, safe_erase=False)
+    refused(module, "operand #0 is the result of an operation that was erased")
 
 
 def test_custom_verifiers_run() -> None:

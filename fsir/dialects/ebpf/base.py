@@ -185,15 +185,6 @@ class BranchOp(EbpfOp):
     With one successor every operand is passed to it; with two, the first operands are the instruction's own.
     """
 
-    def verify_(self) -> None:
-        super().verify_()
-        if len(self.successors) < 2:
-            return
-        sizes = self.properties.get(SEGMENTS)
-        values = sizes.get_values() if isinstance(sizes, DenseArrayBase) else ()
-        if len(values) < len(self.successors) or min(values) < 0 or sum(values) != len(self.operands):
-            raise VerifyException(f"{SEGMENTS} does not divide {len(self.operands)} operands")
-
     def _bounds(self) -> Sequence[int]:
         count = len(self.successors)
         if count < 2:

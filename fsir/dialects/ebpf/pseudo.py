@@ -21,7 +21,7 @@ from xdsl.irdl import (
 from xdsl.traits import IsTerminator, Pure
 
 from fsir import isa
-from fsir.dialects._records import check_hex, check_numbers
+from fsir.dialects._records import check_bytes, check_numbers
 from fsir.dialects.ebpf.base import BranchOp, EbpfOp, check_unused
 
 
@@ -126,4 +126,4 @@ class RawOp(EbpfOp):
 
     def verify_(self) -> None:
         check_numbers(self.properties, {"reloc_type": 32})
-        check_hex("bytes", self.bytes, isa.INSN_SIZE)
+        check_bytes("bytes", self.bytes, isa.INSN_SIZE)

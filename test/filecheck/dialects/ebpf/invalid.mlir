@@ -131,3 +131,17 @@ ebpf.func @f section "xdp" {
 ^next(%b : !ebpf.reg<r1>):
   ebpf.end
 }
+
+// -----
+
+// The operands of a branch are its own, and those of either way.
+
+ebpf.func @f section "xdp" {
+^entry(%a : !ebpf.reg<r1>):
+  // expected-error@+1 {{operand count (1) does not match with the total size (2) specified in attribute 'operandSegmentSizes'}}
+  "ebpf.jeqi"(%a)[^yes, ^no] <{imm = #builtin.int<0>, operandSegmentSizes = array<i32: 1, 1, 0>}> : (!ebpf.reg<r1>) -> ()
+^no:
+  ebpf.end
+^yes:
+  ebpf.end
+}
