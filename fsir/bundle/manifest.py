@@ -55,7 +55,7 @@ def to_json(data: dict[str, Any]) -> bytes:
 
 def _order(edges: list[EdgeOp]) -> str:
     orders = {edge.order.data for edge in edges}
-    return "sequential" if "sequential" in orders else next(iter(orders), "sequential")
+    return next((order for order in ("sequential", "per-flow", "commuting") if order in orders), "sequential")
 
 
 def _part(op: PartOp, artifacts: dict[str, list[str]], extra: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -83,7 +83,8 @@ def _handoff(op: EdgeOp) -> dict[str, Any]:
     size = {"metadata": layout.metadata_size, "none": 0}.get(op.transport.data, layout.size)
     for entry, offset in zip(fields, layout.offsets, strict=True):
         entry["offset"] = offset
-    return {
+    not_kept = {"not_kept": op.not_kept.data} if op.not_kept is not None else {}
+    return not_kept | {
         "resume": op.int_prop("resume"),
         "from": op.symbol_prop("origin"),
         "to": op.symbol_prop("to"),

@@ -86,7 +86,8 @@ class PartOp(EbpfOp):
 class EdgeOp(EbpfOp):
     """One kind of handoff: resume point `resume` of part `to`, reached from part `origin`. `fields` lists what it
     carries as `{name, width (bits), kind}`; `order` is the promise kept (`sequential`, `per-flow`, `commuting`): by
-    `placement.overtakes` and two last fields of the kinds `ticket` and `slot`, which say what is in flight;
+    `placement.overtakes` and two last fields of the kinds `ticket` and `slot`, which say what is in flight; `not_kept`
+    says why it is not, where that was not asked for;
     `transport` is where the header travels (`metadata`, `head`, `cpu-port`), or `none`: it begins there."""
 
     name = "placement.edge"
@@ -97,6 +98,7 @@ class EdgeOp(EbpfOp):
     fields = prop_def(ArrayAttr[DictionaryAttr])
     order = prop_def(StringAttr)
     transport = prop_def(StringAttr)
+    not_kept = opt_prop_def(StringAttr)
     on_failure = opt_prop_def(StringAttr)
     reasons = opt_prop_def(ArrayAttr[StringAttr])
 

@@ -37,6 +37,7 @@ class _Edge:
     where: str
     order: str
     why: str
+    not_kept: str = ""
 
 
 class Assembler:
@@ -118,7 +119,8 @@ class Assembler:
         if order is None:
             return _Edge(point, origin, where, COMMUTING, "")
         kind = next(iter({*order.of.values()} - {COMMUTING}), COMMUTING) if block is None else order.of[block]
-        return _Edge(point, origin, where, kind, _promise(kind, order))
+        not_kept = order.not_kept if kind != COMMUTING else ""
+        return _Edge(point, origin, where, kind, _promise(kind, order), not_kept)
 
     def _reasons(self, placed: Placed, t: int) -> Iterable[str]:
         """Why code runs on target number t and not before, or no further."""
@@ -216,8 +218,10 @@ class Assembler:
                 DictionaryAttr({"name": StringAttr(name), "width": int_attr(width), "kind": StringAttr(kind)})
                 for name, width, kind in TICKET_FIELDS
             ]
+        not_kept: dict[str, Attribute] = {"not_kept": StringAttr(edge.not_kept)} if edge.not_kept else {}
         return EdgeOp.create(
-            properties={
+            properties=not_kept
+            | {
                 "resume": int_attr(edge.point.number),
                 "origin": SymbolRefAttr(origin.part),
                 "to": SymbolRefAttr(to.part),

@@ -96,6 +96,11 @@ class Deployment:
         nic, kernel, user = (bundle.part(level) for level in ("nic", "kernel", "user"))
         if nic is not None:
             raise UsageError(f"{nic['artifact']} is for a NIC, and not loaded here; make a bundle without it")
+        for why in (handoff["not_kept"] for handoff in bundle.manifest["handoffs"] if "not_kept" in handoff):
+            raise UsageError(
+                f"the order of packets, which matters, cannot be kept: {why}; decompose{{order=relaxed}} makes a bundle "
+                "that does without"
+            )
         declared = {op.sym_name.data: op for op in placed_module(bundle).walk() if isinstance(op, DeclOp)}
         remaining = dict(self.settings.maps)
         sockets = None

@@ -24,6 +24,7 @@ from fsir.kernel.interfaces import Namespace, veth_pair
 from fsir.kernel.live import Capture, send
 from fsir.kernel.uapi import XdpVerdict
 from fsir.object.importer import import_object
+from fsir.run.cli import main as fs_run
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 
@@ -105,6 +106,26 @@ def test_without_the_gates_they_do(tmp_path: Path, wire: Wire) -> None:
     _, document = burst(bundle_of("sequence", tmp_path, "relaxed"), wire, frames, 0)
     assert document["user"]["received"] == document["user"]["resume_1"] == 220
     assert document["maps"]["state"] != expected.maps["state"]
+
+
+def test_an_order_that_cannot_be_kept_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """User space cannot do what the kernel does to an LRU map. Asked for, it runs all the same."""
+    text = (SOURCES / "turns.c").read_text()
+    text = text.replace("BPF_MAP_TYPE_HASH", "BPF_MAP_TYPE_LRU_HASH")
+    (tmp_path / "lru.c").write_text(text)
+    passes = "raise,optimize,decompose{{objective=cpu order={}}},share-maps,lower"
+    for order, interface, message in (
+        ("keep", "lo", "error: the order of packets, which matters, cannot be kept: "),
+        ("relaxed", "nowhere", "error: --live: there is no interface nowhere"),
+    ):
+        bundle = str(tmp_path / order)
+        made = fs_opt([str(tmp_path / "lru.c"), "-p", passes.format(order), "-t", "bundle", "-o", bundle, "--quiet"])
+        assert made == 0
+        status = fs_run([bundle, "--live", interface])
+        said = capsys.readouterr().err
+        assert status == 1
+        assert message in said
+        assert ("LRU" in said) == (order == "keep")
 
 
 def test_other_flows_do_not_wait(tmp_path: Path, wire: Wire) -> None:
