@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, SymbolRefA
 from xdsl.ir import BlockArgument, Operation, SSAValue
 from xdsl.traits import SymbolTable
 
+from fsir.analysis.callbacks import CALLBACK_CONTEXT
 from fsir.analysis.cfg import predecessors, successor_operands
 from fsir.analysis.signs import is_not_negative
 from fsir.dialects import ebpf, map
@@ -164,7 +165,7 @@ class Frame:
 
     def _access(self, op: Operation, index: int, address: _Address) -> bool:
         """Record what an operation does with an address of the frame. False when that is not known."""
-        found = _touches(op, index, self.maps)
+        found = touches(op, index, self.maps)
         if found is None:
             found = self.callees.touches(op, index)
         if found is None:
@@ -207,19 +208,16 @@ class Callees:
         if key not in self._known:
             self._known[key] = None  # what a recursive call does is not known
             func = SymbolTable.lookup_symbol(self._module, callee) if isinstance(self._module, ModuleOp) else None
-            if isinstance(func, ebpf.FuncOp) and _is_static(func) and index < len(func.entry.args):
+            if isinstance(func, ebpf.FuncOp) and is_static(func) and index < len(func.entry.args):
                 memory = Frame(func, self._maps, self, func.entry.args[index])
                 self._known[key] = None if memory.escaped is not None else [_seen(a) for a in memory.accesses]
         return self._known[key]
 
 
-CALLBACK_CONTEXT = {164: (2, 3), 180: (3, 2), 181: (2, 1), 209: (2, 1)}
-"""By helper: the number of the argument that is handed to the callback, and its number there."""
-
 _UNBOUNDED = 1 << 16
 
 
-def _is_static(func: ebpf.FuncOp) -> bool:
+def is_static(func: ebpf.FuncOp) -> bool:
     """Whether a function is understood, and nobody can replace it: global ones are for others to see (freplace)."""
     return func.bind is not None and func.bind.data == 0 and not func.is_raw() and not func.is_allocated()
 
@@ -246,7 +244,7 @@ class _Touch:
     addresses: bool = False
 
 
-def _touches(op: Operation, index: int, maps: dict[str, DeclOp]) -> list[_Touch] | None:
+def touches(op: Operation, index: int, maps: dict[str, DeclOp]) -> list[_Touch] | None:
     """What an operation does with its operand; None when that is not known."""
     if isinstance(op, ebpf.LdxOp):
         return [_Touch(How.LOAD, op.off.data, op.row.width // 8)] if op.row.op == "ldx" else None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.ir import BlockArgument, SSAValue
 
 from fsir.analysis.cfg import predecessors, successor_operands
 from fsir.dialects import packet
-from fsir.dialects.ebpf import CastOp, FuncOp
+from fsir.dialects.ebpf import FuncOp
 
 
 def may_be_null(value: SSAValue) -> bool:
-    """Whether an address, followed back over joins and offsets, comes from a word that is no address by its type, or
-    from outside of the function."""
+    """Whether an address, followed back over joins and offsets, comes from anything but the context: from a word that
+    is no address by its type, from memory or from outside of the function."""
     seen, work = {value}, [value]
     while work:
         current = work.pop()
@@ -33,7 +33,6 @@ def _sources(value: SSAValue) -> list[SSAValue] | None:
             return None
         return [successor_operands(op, i)[value.index] for op, i in predecessors(region)[value.owner]]
     op = value.owner
-    assert isinstance(op, Operation)
-    if isinstance(op, CastOp):
-        return None
-    return [op.ptr] if isinstance(op, packet.OffsetOp | packet.AdvanceOp) else []
+    if isinstance(op, packet.OffsetOp | packet.AdvanceOp):
+        return [op.ptr]
+    return [] if isinstance(op, packet.DataOp | packet.MetaOp | packet.EndOp) else None

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from xdsl.dialects.builtin import IntegerType, ModuleOp
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
 
+from fsir.analysis.callbacks import CALLBACK_CONTEXT
 from fsir.analysis.cfg import edges
-from fsir.analysis.frame import CALLBACK_CONTEXT
+from fsir.analysis.frame_contents import FrameContents
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FramePointerType, FuncOp, functions
 from fsir.dialects.map import DeclOp, HandleType, ValueType
@@ -51,6 +52,8 @@ class Origins:
         self._calls: defaultdict[str, list[ebpf.CallLocalOp]] = defaultdict(list)
         self._callbacks: defaultdict[str, list[ebpf.CallOp]] = defaultdict(list)
         self._spilled: dict[FuncOp, list[SSAValue]] = {}
+        virtual = [func for func in self._funcs.values() if not func.is_allocated() and not func.is_raw()]
+        self._contents = FrameContents(module, virtual)
         for func in self._funcs.values():
             self._collect(func)
 
@@ -148,8 +151,13 @@ class Origins:
         return []
 
     def _reloaded(self, op: ebpf.LdxOp) -> list[SSAValue]:
-        """The addresses that a load from some frame may give: those that its function stores, or any function does
-        when the frame may be that of a caller."""
+        """The addresses that a load from some frame may give: what was stored there, or where that is not known, those
+        that its function stores, or any function does when the frame may be that of a caller."""
+        if self._contents.elsewhere(op):
+            return []
+        stored = self._contents.stored(op)
+        if stored is not None:
+            return [value for value in stored if isinstance(value, SSAValue)]
         func = _function_of(op)
         if isinstance(op.base.owner, ebpf.FpOp) and func is not None:
             return self._spilled[func]

@@ -3,7 +3,8 @@
 A forward analysis over virtual `ebpf` code, sparse and optimistic; the kinds are the types of `docs/ir.md`, `i64` for
 scalars and `!ebpf.reg` for what is not known or differs by path.  A kind is claimed only where the instruction set
 gives no other possibility (for a context load of `data`, say), so types never lie; a pointer that went through memory
-or a function whose callers differ is simply unknown.  An address of packet data or of a map value may be null instead.
+other than a stack frame, or a function whose callers differ, is simply unknown.  An address of packet data or of a map
+value may be null instead.
 Levels mix: a value that has a type keeps it.
 """
 
@@ -15,8 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr, i64
 from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 
+from fsir.analysis.callbacks import CALLBACK_CONTEXT, Callbacks
 from fsir.analysis.cfg import edges
 from fsir.analysis.context_fields import RelocatedFields
+from fsir.analysis.frame_contents import FrameContents
 from fsir.analysis.signatures import Signatures
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import UNALLOCATED, FramePointerType, FuncOp
@@ -28,6 +31,8 @@ UNKNOWN: Attribute = UNALLOCATED
 _NULL: Attribute = StringAttr("null")
 """The kind of a constant 0 while nothing else is known: where it meets an address, an address that may be null, and a
 scalar otherwise."""
+_OTHER: Attribute = StringAttr("no context")
+"""The kind of a word that is unknown but for this: it is no address of the context."""
 _PACKET_FIELDS: Mapping[str, Mapping[int, Attribute]] = {
     "xdp": {0: PtrType(), 4: EndType(), 8: MetaType()},
     "sched_cls": {76: PtrType(), 80: EndType(), 140: MetaType()},
@@ -39,6 +44,7 @@ PACKET_PROGRAMS = frozenset(_PACKET_FIELDS)
 _MOVABLE = (PtrType, MetaType, FramePointerType, ValueType)  # kinds to which an offset may be added
 _NULLABLE = (PtrType, MetaType, ValueType)  # kinds of which an address may be null
 _LOOKUP = 1
+_LOOP = 181
 
 
 class WordKinds:
@@ -52,30 +58,48 @@ class WordKinds:
         self._params: dict[tuple[str, int], Attribute] = {}
         self.relocated = RelocatedFields(module)
         self._signatures = Signatures(module)
-        self._taken = _address_taken(self._funcs.values())
+        self._callbacks = Callbacks(self._funcs.values())
         self._programs = _programs_reaching(self._funcs)
-        again = True
-        while again:
-            before = (dict(self._returns), dict(self._params))
-            for func in self._funcs.values():
-                _Flow(self, func).run()
-            again = before != (self._returns, self._params)
+        self.contents = FrameContents(module, self._funcs.values())
+        flows = [_Flow(self, func) for func in self._funcs.values()]
+        self.learned = -1
+        while self.learned:
+            self.learned = 0
+            for flow in flows:
+                flow.run()
+            if not self.learned:
+                for value in [value for value, kind in self._kinds.items() if kind is _NULL and not _is_null(value)]:
+                    self._kinds[value] = i64  # nothing but 0 comes here
+                    self.learned += 1
 
     def of(self, value: SSAValue) -> Attribute:
         """The kind of a value; `UNKNOWN` for one that has none."""
         kind = self._kinds.get(value, UNKNOWN)
-        return i64 if kind is _NULL else kind
+        return i64 if kind is _NULL else UNKNOWN if kind is _OTHER else kind
 
     def parameter(self, func: FuncOp, index: int) -> Attribute | None:
         """The kind of a function's argument; None before any call was seen."""
         if func.type_name is not None:
             return CtxType() if func.type_name in PACKET_PROGRAMS and index == 0 else UNKNOWN
-        if func.symbol in self._taken:  # called back
+        if func.symbol in self._callbacks.taken:
             return UNKNOWN
+        if func.symbol in self._callbacks.calls:
+            return self._called_back(func, index)
         if func.bind is None:  # global: anyone may call it, as its prototype says
             kind = self._signatures.parameter(func, index)
             return UNKNOWN if kind is None or (kind == CtxType() and not self._takes_packets(func)) else kind
         return self._params.get((func.symbol, index))
+
+    def _called_back(self, func: FuncOp, index: int) -> Attribute | None:
+        """The kind of a callback's argument: what the calls of helpers hand to it."""
+        kind = self._params.get((func.symbol, index))
+        for call in self._callbacks.calls[func.symbol]:
+            passed, taken = CALLBACK_CONTEXT[call.helper.data]
+            if index == taken and passed < len(call.operands):
+                kind = join(kind, self._kinds.get(call.operands[passed]))
+            else:
+                kind = join(kind, i64 if call.helper.data == _LOOP and index == 0 else UNKNOWN)
+        return kind
 
     def _takes_packets(self, func: FuncOp) -> bool:
         types = self._programs[func.symbol]
@@ -86,14 +110,9 @@ class WordKinds:
         return self._maps.get(name)
 
 
-def _address_taken(funcs: Iterable[FuncOp]) -> set[str]:
-    return {
-        op.sym.root_reference.data
-        for func in funcs
-        for block in func.body.blocks
-        for op in block.ops
-        if isinstance(op, ebpf.LdSymOp)
-    }
+def _is_null(value: SSAValue) -> bool:
+    """Whether a value is the constant 0 (and not one that may be, by path or by what memory holds)."""
+    return isinstance(value.owner, ebpf.LddwOp | ebpf.MovRIOp)
 
 
 def _programs_reaching(funcs: Mapping[str, FuncOp]) -> dict[str, set[str]]:
@@ -118,9 +137,14 @@ def join(a: Attribute | None, b: Attribute | None) -> Attribute | None:
     if a is None or b is None or a == b:
         return b if a is None else a
     for null, other in ((a, b), (b, a)):
-        if null is _NULL and (other == i64 or isinstance(other, _NULLABLE)):
+        if null is _NULL and (other in (i64, _OTHER) or isinstance(other, _NULLABLE)):
             return other
-    return a.joined(b) if isinstance(a, ValueType) and isinstance(b, ValueType) else UNKNOWN
+    return a.joined(b) if isinstance(a, ValueType) and isinstance(b, ValueType) else _blurred(a, b)
+
+
+def _blurred(*kinds: Attribute) -> Attribute:
+    """The kind of a word that is one of several, or made of them in a way that is not known."""
+    return UNKNOWN if any(kind == UNKNOWN or isinstance(kind, CtxType) for kind in kinds) else _OTHER
 
 
 class _Flow:
@@ -131,11 +155,22 @@ class _Flow:
         types = shared._programs[func.symbol]
         self.type_name = next(iter(types)) if len(types) == 1 else ""
         self.fields = _PACKET_FIELDS.get(self.type_name)
+        self.addresses = {off for name in types or _PACKET_FIELDS for off in _PACKET_FIELDS.get(name, ())}
         self.incoming: defaultdict[BlockArgument, list[SSAValue]] = defaultdict(list)
         for block in func.body.blocks:
             for successor, values in edges(block):
                 for value, arg in zip(values, successor.args, strict=True):
                     self.incoming[arg].append(value)
+        self.passed: defaultdict[SSAValue, list[BlockArgument]] = defaultdict(list)
+        for arg, passed in self.incoming.items():
+            for value in passed:
+                self.passed[value].append(arg)
+        self.loads: defaultdict[SSAValue, list[ebpf.LdxOp]] = defaultdict(list)
+        for op in func.walk():
+            if isinstance(op, ebpf.LdxOp):
+                for stored in shared.contents.stored(op) or ():
+                    if isinstance(stored, SSAValue):
+                        self.loads[stored].append(op)
 
     def run(self) -> None:
         work: list[SSAValue] = []
@@ -149,22 +184,16 @@ class _Flow:
         for block in self.func.body.blocks:
             for op in block.ops:
                 self.visit(op, work)
-        passed: defaultdict[SSAValue, list[BlockArgument]] = defaultdict(list)
-        for arg, values in self.incoming.items():
-            for value in values:
-                passed[value].append(arg)
+        for arg in self.incoming:
             self.meet(arg, work)
         while work:
-            while work:
-                value = work.pop()
-                for arg in passed[value]:
-                    self.meet(arg, work)
-                for use in value.uses:
-                    self.visit(use.operation, work)
-            for block in self.func.body.blocks:
-                for arg in block.args:
-                    if self.kinds.get(arg) is _NULL:  # nothing but 0 comes here
-                        self.learn(arg, i64, work)
+            value = work.pop()
+            for arg in self.passed[value]:
+                self.meet(arg, work)
+            for use in value.uses:
+                self.visit(use.operation, work)
+            for load in self.loads[value]:
+                self.visit(load, work)
 
     def meet(self, arg: BlockArgument, work: list[SSAValue]) -> None:
         if arg.type != UNKNOWN:
@@ -178,6 +207,7 @@ class _Flow:
         new = join(old, kind)
         if new is not None and new != old:
             self.kinds[value] = new
+            self.shared.learned += 1
             work.append(value)
 
     def visit(self, op: Operation, work: list[SSAValue]) -> None:
@@ -204,21 +234,19 @@ class _Flow:
         for cls, rule in _RULES:
             if isinstance(op, cls):
                 return rule(self, op)
-        if isinstance(op, ebpf.UndefOp):
-            return None
-        return UNKNOWN
+        return None if isinstance(op, ebpf.UndefOp) else _OTHER
 
     def of(self, value: SSAValue) -> Attribute | None:
         kind = self.kinds.get(value)
         if kind is _NULL:
-            return None if isinstance(value, BlockArgument) else i64
+            return i64 if _is_null(value) else None
         return kind
 
     def symbol(self, op: ebpf.LdSymOp) -> Attribute:
         name = op.sym.root_reference.data
         declaration = self.shared.map_of(name)
         if declaration is None:
-            return UNKNOWN
+            return _OTHER
         return ValueType(name) if declaration.internal is not None else HandleType(SymbolRefAttr(name))
 
     def sum(self, op: Operation) -> Attribute | None:
@@ -231,12 +259,10 @@ class _Flow:
             if not moved:
                 return i64
             kind = moved.pop()
-            return kind if not moved and i64 in (lhs, rhs) and isinstance(kind, _MOVABLE) else UNKNOWN
-        if op.row.name == "sub":
-            if rhs == i64:
-                return lhs if lhs == i64 or isinstance(lhs, _MOVABLE) else UNKNOWN
-            return UNKNOWN if UNKNOWN in (lhs, rhs) else i64
-        return UNKNOWN if op.row.width == 64 and UNKNOWN in (lhs, rhs) else i64
+            return kind if not moved and i64 in (lhs, rhs) and isinstance(kind, _MOVABLE) else _blurred(lhs, rhs)
+        if op.row.name == "sub" and rhs == i64:
+            return lhs if lhs == i64 or isinstance(lhs, _MOVABLE) else _blurred(lhs)
+        return _blurred(lhs, rhs) if op.row.width == 64 and {UNKNOWN, _OTHER} & {lhs, rhs} else i64
 
     def immediate(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.AluRIOp)
@@ -244,8 +270,8 @@ class _Flow:
         if op.row.width == 32 or lhs is None or lhs == i64:
             return lhs and i64
         if op.row.name in ("addi", "subi"):
-            return lhs if isinstance(lhs, _MOVABLE) else UNKNOWN
-        return UNKNOWN if lhs == UNKNOWN else i64
+            return lhs if isinstance(lhs, _MOVABLE) else _blurred(lhs)
+        return lhs if lhs in (UNKNOWN, _OTHER) else i64
 
     def load(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.LdxOp)
@@ -255,39 +281,51 @@ class _Flow:
         if isinstance(base, CtxType):
             off = op.off.data if op.core is None else self.shared.relocated.offset(op.core, self.type_name)
             if self.fields is None or off is None:
-                return UNKNOWN
+                return _OTHER
             address = self.fields.get(off)
             if address is not None:
-                return address if op.row.width == 32 else UNKNOWN
-            return i64 if op.row.width <= 32 else UNKNOWN
+                return address if op.row.width == 32 else _OTHER
+            return i64 if op.row.width <= 32 else _OTHER
+        if base == UNKNOWN and op.row.width == 32 and (op.core is not None or op.off.data in self.addresses):
+            return _OTHER  # perhaps the packet's address, from the context
         if op.row.width < 64 or isinstance(base, PtrType | MetaType | ValueType):
             return i64
-        return UNKNOWN
+        return _OTHER if self.shared.contents.elsewhere(op) else self.reloaded(op)
+
+    def reloaded(self, op: ebpf.LdxOp) -> Attribute | None:
+        """The kind of what was stored where eight bytes of a frame are loaded."""
+        stored = self.shared.contents.stored(op)
+        kind: Attribute | None = UNKNOWN if stored is None else None
+        for value in stored or ():
+            kind = join(
+                kind, self.kinds.get(value) if isinstance(value, SSAValue) else _NULL if value.imm.data == 0 else i64
+            )
+        return kind
 
     def copy(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.MovRROp)
         kind = self.of(op.value)
         if op.row.name == "mov":
             return kind
-        return UNKNOWN if op.row.op == "addr_space_cast" else kind and i64
+        return kind and _blurred(kind) if op.row.op == "addr_space_cast" else kind and i64
 
     def call(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.CallOp)
         number = op.helper.data
         helper = HELPERS.get(number)
         if helper is None:
-            return UNKNOWN
+            return _OTHER
         if number == _LOOKUP and op.operands:
             return self.looked_up(op.operands[0])
-        return i64 if helper.returns in (ReturnKind.INTEGER, ReturnKind.VOID) else UNKNOWN
+        return i64 if helper.returns in (ReturnKind.INTEGER, ReturnKind.VOID) else _OTHER
 
     def looked_up(self, handle: SSAValue) -> Attribute | None:
         kind = self.of(handle)
         if not isinstance(kind, HandleType):
-            return kind and UNKNOWN
+            return kind and _OTHER
         declaration = self.shared.map_of(kind.map.root_reference.data)
         if declaration is None or declaration.inner is not None or declaration.type.data in _POINTER_MAPS:
-            return UNKNOWN
+            return _OTHER
         return ValueType(kind.map.root_reference.data)
 
     def call_local(self, op: Operation) -> Attribute | None:
@@ -313,7 +351,7 @@ def _frame(flow: _Flow, op: Operation) -> Attribute:
 def _constant(flow: _Flow, op: Operation) -> Attribute:
     assert isinstance(op, ebpf.LddwOp | ebpf.MovRIOp)
     if isinstance(op, ebpf.LddwOp) and op.pseudo is not None:
-        return UNKNOWN
+        return _OTHER
     return _NULL if op.imm.data == 0 and op.core is None else i64
 
 

@@ -181,3 +181,50 @@ ebpf.func @calls_from_tc section "tc" attributes {prog_type = "sched_cls"} {
   %s = ebpf.call_local @both(%ctx) : reg -> reg
   ebpf.exit (%s) : reg
 }
+
+// What a frame holds is known: a struct that one function fills, and another reads through its address.
+
+// CHECK-LABEL: ebpf.func @fill
+// CHECK-NEXT: ^entry(%ctx: !packet.ctx, %headers: !ebpf.fp):
+ebpf.func @fill section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%ctx : !ebpf.reg, %headers : !ebpf.reg):
+  %data = ebpf.ldx32 %ctx[0] : reg -> reg
+  %end = ebpf.ldx32 %ctx[4] : reg -> reg
+  ebpf.stx64 %headers[0], %data : reg, reg
+  ebpf.stx64 %headers[8], %end : reg, reg
+  %r = ebpf.movi 0 -> reg
+  ebpf.exit (%r) : reg
+}
+// CHECK-LABEL: ebpf.func @read
+ebpf.func @read section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%headers : !ebpf.reg):
+  // CHECK: ebpf.ldx64 %headers[0] : !ebpf.fp -> !packet.ptr
+  %p = ebpf.ldx64 %headers[0] : reg -> reg
+  // CHECK-NEXT: ebpf.ldx64 %headers[8] : !ebpf.fp -> !packet.end_ptr
+  %end = ebpf.ldx64 %headers[8] : reg -> reg
+  %r = ebpf.movi 0 -> reg
+  ebpf.exit (%r) : reg
+}
+ebpf.func @parses section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %fp = ebpf.frame -> reg
+  %headers = ebpf.addi %fp, -16 : reg -> reg
+  %r = ebpf.call_local @fill(%ctx, %headers) : reg, reg -> reg
+  %s = ebpf.call_local @read(%headers) : reg -> reg
+  ebpf.exit (%s) : reg
+}
+
+// The word at the offset of `data`, read from what may be the context on some path, may be an address.
+
+// CHECK-LABEL: ebpf.func @perhaps
+ebpf.func @perhaps section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %data = ebpf.ldx32 %ctx[0] : reg -> reg
+  ebpf.jeqi %ctx, 0, ^on(%ctx : reg), ^on(%data : reg) : reg
+^on(%x : !ebpf.reg):
+  // CHECK: ebpf.ldx32 %x[0] : reg -> reg
+  %y = ebpf.ldx32 %x[0] : reg -> reg
+  // CHECK-NEXT: ebpf.ldx32 %x[16] : reg -> i64
+  %z = ebpf.ldx32 %x[16] : reg -> reg
+  ebpf.exit (%z) : reg
+}
