@@ -11,6 +11,8 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.program_types import programs_reaching
+from fsir.analysis.signatures import CONTEXT_TYPES, Signatures
 from fsir.backends.xdp._bases import rebase
 from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions
 from fsir.backends.xdp._cpu import has_immediate_stores
@@ -19,13 +21,10 @@ from fsir.dialects.ebpf import AluRROp, CastOp, FuncOp, functions
 from fsir.driver.diagnostics import fail
 from fsir.passes._each_function import each_function
 
-_XDP: dict[type[Operation], int] = {packet.DataOp: 0, packet.EndOp: 4, packet.MetaOp: 8}
-_SKB: dict[type[Operation], int] = {packet.DataOp: 76, packet.EndOp: 80, packet.MetaOp: 140}
-_FIELDS: dict[str, dict[type[Operation], int]] = {
-    "xdp": _XDP,
-    "sched_cls": _SKB,
-    "sched_act": _SKB,
-}
+_Fields = dict[type[Operation], int]
+_XDP: _Fields = {packet.DataOp: 0, packet.EndOp: 4, packet.MetaOp: 8}
+_SKB: _Fields = {packet.DataOp: 76, packet.EndOp: 80, packet.MetaOp: 140}
+_FIELDS: dict[str, _Fields] = {"xdp": _XDP, "sched_cls": _SKB, "sched_act": _SKB}
 """Offsets of `data`, `data_end` and `data_meta` in `struct xdp_md` and `struct __sk_buff` (uapi linux/bpf.h)."""
 
 _ULT, _ULE = (IntegerAttr(number, i64) for number in (6, 7))
@@ -45,10 +44,11 @@ class LowerPacket(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Lower all functions that are not machine code."""
         rules = _RULES if has_immediate_stores(op) else _RULES | {packet.CtxStoreOp: _context_store_register}
-        each_function(virtual_functions(op), lambda func: _lower(func, _fields_of(func, op), rules))
+        contexts = _Contexts(op)
+        each_function(virtual_functions(op), lambda func: _lower(func, contexts.fields(func), rules))
 
 
-def _lower(func: FuncOp, fields: dict[type[Operation], int], rules: Rules) -> None:
+def _lower(func: FuncOp, fields: _Fields, rules: Rules) -> None:
     rebase(func)
     _Guards(func).lower()
     for block in func.body.blocks:
@@ -58,13 +58,24 @@ def _lower(func: FuncOp, fields: dict[type[Operation], int], rules: Rules) -> No
     apply_rules(func, rules)
 
 
-def _fields_of(func: FuncOp, module: ModuleOp) -> dict[type[Operation], int]:
-    """The context's layout: that of the function's program type, for a subprogram that of the object's programs."""
-    types = {func.type_name} - {None} or {f.type_name for f in functions(module) if f.type_name is not None}
-    return _FIELDS.get(str(types.pop()), {}) if len(types) == 1 else {}
+class _Contexts:
+    """The layout of each function's context: that of the programs that it runs in; of one that no program calls (as far
+    as can be seen), that which its prototype names, else that of all programs of the object."""
+
+    def __init__(self, module: ModuleOp) -> None:
+        self._reaching = programs_reaching({func.symbol: func for func in functions(module)})
+        self._signatures = Signatures(module)
+        self._all = {func.type_name for func in functions(module) if func.type_name is not None}
+
+    def fields(self, func: FuncOp) -> _Fields:
+        """The layout for a function; empty where it is not known, or not always the same."""
+        named = CONTEXT_TYPES.get(self._signatures.context(func) or "")
+        types = self._reaching[func.symbol] or ({named} if named else self._all)
+        layouts = [_FIELDS.get(name, {}) for name in types]
+        return layouts[0] if layouts and all(layout == layouts[0] for layout in layouts) else {}
 
 
-def _take_address(build: Builder, func: FuncOp, fields: dict[type[Operation], int]) -> None:
+def _take_address(build: Builder, func: FuncOp, fields: _Fields) -> None:
     op = build.op
     if type(op) not in fields:
         fail(op, f"the context of {func.symbol} is of no known program type: {op.name} cannot be lowered")

@@ -15,7 +15,8 @@ from fsir.dialects.object import SectionOp, SymbolOp
 from fsir.dialects.packet import CtxType
 from fsir.object.btf import FUNC_GLOBAL, Btf, Kind
 
-_CONTEXTS = frozenset({"xdp_md", "__sk_buff"})
+CONTEXT_TYPES = {"xdp_md": "xdp", "__sk_buff": "sched_cls"}
+"""A type of programs with such a context, by the name of its structure."""
 _HIDDEN = frozenset({1, 2})  # STV_INTERNAL, STV_HIDDEN
 _SCALARS = frozenset({Kind.INT, Kind.ENUM, Kind.ENUM64})
 
@@ -48,7 +49,16 @@ class Signatures:
         kind = self._btf.kind(type_id)
         if kind in _SCALARS:
             return i64
-        return CtxType() if kind is Kind.PTR and self._is_context(type_id) else None
+        return CtxType() if kind is Kind.PTR and self._structure(type_id) in CONTEXT_TYPES else None
+
+    def context(self, func: FuncOp) -> str | None:
+        """The structure that a function's first argument points to, by its prototype."""
+        if self._btf is None or func.btf_func is None or not 0 < func.btf_func.data < len(self._btf.types):
+            return None
+        if self._btf.kind(func.btf_func.data) is not Kind.FUNC or not (params := self._btf.params(func.btf_func.data)):
+            return None
+        pointer = self._btf.resolve(params[0][1])
+        return self._structure(pointer) if self._btf.kind(pointer) is Kind.PTR else None
 
     def _is_global(self, type_id: int) -> bool:
         assert self._btf is not None
@@ -57,10 +67,10 @@ class Signatures:
         found = self._btf.types[type_id]
         return found.kind is Kind.FUNC and found.vlen == FUNC_GLOBAL
 
-    def _is_context(self, pointer: int) -> bool:
+    def _structure(self, pointer: int) -> str | None:
         assert self._btf is not None
         target = self._btf.resolve(self._btf.target(pointer))
-        return self._btf.kind(target) is Kind.STRUCT and self._btf.name(target) in _CONTEXTS
+        return self._btf.name(target) if self._btf.kind(target) is Kind.STRUCT else None
 
 
 def btf_of(module: ModuleOp) -> Btf | None:
