@@ -44,7 +44,8 @@ VERDICTS = {"aborted": 0, "drop": 1, "pass": 2}
 class _Edge:
     """`distances` are the fields that say how far into the packet an address is, and have room for more than the
     kernel's verifier follows; `wipe` says whether the header's bytes may come to light again, `counted` whether the
-    last fields are a ticket, `fetches` whether there are atomic operations that give what was there before."""
+    last fields are a ticket, `fetches` whether there are atomic operations that give what was there before; `own` are
+    the sizes that metadata of the program's own may have."""
 
     layout: Layout
     transport: str
@@ -53,6 +54,7 @@ class _Edge:
     wipe: bool
     counted: bool
     fetches: bool
+    own: tuple[int, ...]
 
 
 def lower_part(module: ModuleOp, part: PartOp) -> None:
@@ -83,7 +85,8 @@ def _edge(op: EdgeOp, wipe: bool, fetches: bool) -> _Edge:
     kinds = [field.data.get("kind") for field in op.fields]
     distances = frozenset(i for i, kind in enumerate(kinds) if kind == _OFFSET and op.widths[i] > FARTHEST)
     layout = Layout(op.int_prop("resume"), op.widths)
-    return _Edge(layout, op.transport.data, VERDICTS[failure], distances, wipe, op.has_ticket, fetches)
+    own = tuple(size.data for size in op.metadata or ())
+    return _Edge(layout, op.transport.data, VERDICTS[failure], distances, wipe, op.has_ticket, fetches, own)
 
 
 def _uncovers(op: Operation) -> bool:
@@ -124,17 +127,38 @@ def _lower_handoff(op: HandoffOp, edge: _Edge) -> None:
     writer.branch(refused, failed.block, room.block)
     meta = room.take(packet.MetaOp, [ctx], MetaType())
     data = room.take(packet.DataOp, [ctx], PtrType())
-    own = room.go_on(room.block)
-    room.branch(room.take(packet.GuardOp, [meta, data], i1, size=size), own.block, failed.block)
-    # More room than was asked for: metadata of the program's own, which is in the way.
-    write = own.go_on(own.block)
-    own.branch(own.take(packet.GuardOp, [meta, data], i1, size=size + 1), failed.block, write.block)
-    if edge.counted:
-        *_, slot = values
-        values[-2], write = take_ticket(write, failed, ctx, slot, edge.fetches)
-    _write_header(write, meta, layout, values)
-    _redirect(write, ctx, edge)
+    found = room.go_on(room.block)
+    room.branch(room.take(packet.GuardOp, [meta, data], i1, size=size), found.block, failed.block)
+    write = found.go_on(found.block)
+    for own, larger in zip((0, *edge.own), (*edge.own, None), strict=True):
+        # More room than for the header, and metadata that may be there: the driver's, which is in the way.
+        more = write.go_on(write.block) if larger is not None else failed
+        found.branch(found.take(packet.GuardOp, [meta, data], i1, size=size + own + 1), more.block, write.block)
+        _write_and_leave(write, failed, ctx, meta, edge, values, own)
+        if larger is not None:
+            found = more.go_on(more.block)
+            more.branch(more.take(packet.GuardOp, [meta, data], i1, size=size + larger), found.block, failed.block)
+            write = found.go_on(found.block)
     op.erase()
+
+
+def _write_and_leave(
+    write: Writer,
+    failed: Writer,
+    ctx: SSAValue,
+    meta: SSAValue,
+    edge: _Edge,
+    values: Sequence[SSAValue],
+    own: int,
+) -> None:
+    """Write the header behind metadata of the program's own, which has to move to the front of it, and end."""
+    carried = list(values)
+    if edge.counted:
+        carried[-2], write = take_ticket(write, failed, ctx, carried[-1], edge.fetches)
+    for at in range(0, own, 4):
+        write.store(meta, at, write.take(packet.LoadOp, [meta], i32, off=at + edge.layout.metadata_size))
+    _write_header(write, meta, edge.layout, carried, own)
+    _redirect(write, ctx, edge)
 
 
 def _redirect(writer: Writer, ctx: SSAValue, edge: _Edge) -> None:
@@ -146,20 +170,21 @@ def _redirect(writer: Writer, ctx: SSAValue, edge: _Edge) -> None:
     writer.end(packet.VerdictOp.create(operands=[verdict]))
 
 
-def _write_header(writer: Writer, meta: SSAValue, layout: Layout, values: Sequence[SSAValue]) -> None:
-    fixed = FIXED.pack(MAGIC, VERSION, layout.size, layout.resume, 0)
+def _write_header(writer: Writer, meta: SSAValue, layout: Layout, values: Sequence[SSAValue], own: int) -> None:
+    """The header and what follows it, behind `own` bytes."""
+    fixed = FIXED.pack(MAGIC, VERSION, layout.size, layout.resume, own)
     for at in range(0, len(fixed), 4):
-        writer.store(meta, at, writer.number(int.from_bytes(fixed[at : at + 4], "little"), i32))
+        writer.store(meta, own + at, writer.number(int.from_bytes(fixed[at : at + 4], "little"), i32))
     end = FIXED.size
     for value, at in zip(values, layout.offsets, strict=True):
         assert isinstance(value.type, IntegerType)
-        writer.store(meta, at, value)
+        writer.store(meta, own + at, value)
         end = at + value.type.width.data // 8
     while end < layout.size:
-        writer.store(meta, end, writer.number(0, i8))
+        writer.store(meta, own + end, writer.number(0, i8))
         end += 1
     trailer = TRAILER.pack(layout.size, MAGIC)
-    writer.store(meta, layout.size, writer.number(int.from_bytes(trailer, "little"), i32))
+    writer.store(meta, own + layout.size, writer.number(int.from_bytes(trailer, "little"), i32))
 
 
 # --- taking over -----------------------------------------------------------------------------------------------------

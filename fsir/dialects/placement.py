@@ -88,7 +88,8 @@ class EdgeOp(EbpfOp):
     carries as `{name, width (bits), kind}`; `order` is the promise kept (`sequential`, `per-flow`, `commuting`): by
     `placement.overtakes` and two last fields of the kinds `ticket` and `slot`, which say what is in flight; `not_kept`
     says why it is not, where that was not asked for;
-    `transport` is where the header travels (`metadata`, `head`, `cpu-port`), or `none`: it begins there."""
+    `transport` is where the header travels (`metadata`, `head`, `cpu-port`), or `none`: it begins there. `metadata` has
+    the sizes that metadata of the program's own may have there, if any is in front of the packet: it travels, too."""
 
     name = "placement.edge"
     FORMAT: ClassVar[tuple[str, ...]] = ("#resume", " from ", "@origin", " to ", "@to")
@@ -99,6 +100,7 @@ class EdgeOp(EbpfOp):
     order = prop_def(StringAttr)
     transport = prop_def(StringAttr)
     not_kept = opt_prop_def(StringAttr)
+    metadata = opt_prop_def(ArrayAttr[IntAttr])
     on_failure = opt_prop_def(StringAttr)
     reasons = opt_prop_def(ArrayAttr[StringAttr])
 

@@ -218,9 +218,11 @@ class Assembler:
                 DictionaryAttr({"name": StringAttr(name), "width": int_attr(width), "kind": StringAttr(kind)})
                 for name, width, kind in TICKET_FIELDS
             ]
-        not_kept: dict[str, Attribute] = {"not_kept": StringAttr(edge.not_kept)} if edge.not_kept else {}
+        special: dict[str, Attribute] = {"not_kept": StringAttr(edge.not_kept)} if edge.not_kept else {}
+        if own := edge.point.crossing.metadata:
+            special["metadata"] = ArrayAttr([int_attr(size) for size in own])
         return EdgeOp.create(
-            properties=not_kept
+            properties=special
             | {
                 "resume": int_attr(edge.point.number),
                 "origin": SymbolRefAttr(origin.part),

@@ -80,6 +80,8 @@ class Crossing:
     maps: set[str] = field(default_factory=set)
     redirect: Operation | None = None
     """That which chose the packet's way out before the cut, and is done again."""
+    metadata: tuple[int, ...] = ()
+    """How many bytes of its own the program may have put in front of the packet."""
     decided: list[str] = field(default_factory=list)
     """Maps that are changed after the cut as was decided before it: it is exact only if the packet is done with before
     the next one."""
@@ -88,6 +90,11 @@ class Crossing:
     def widths(self) -> tuple[int, ...]:
         """The widths of the fields, in order."""
         return tuple(f.width for f in self.fields)
+
+    def size(self, transport: str) -> int:
+        """The bytes that the header takes where it travels, the program's own among them if it travels there."""
+        layout = Layout(0, self.widths)
+        return layout.metadata_size + max(self.metadata, default=0) if transport == "metadata" else layout.size
 
 
 class Crossings:
@@ -201,6 +208,7 @@ class _Planner:
             reasons.append("packet addresses are used after the packet was resized")
         if reasons:
             raise Impossible("; ".join(reasons))
+        self.crossing.metadata = self.shared.held.metadata(self.block)
         self.crossing.decided = self.shared.held.decided(self.block)
         self.redirect()
         for value in live:
@@ -250,10 +258,29 @@ class _Planner:
             self.crossing.steps.append(Step(value, repeat=first))
         elif isinstance(value.type, PtrType):
             self._offset(value)
+        elif (bound := self._bound_of_packet(value)) is not None:
+            self.crossing.steps.append(Step(value, repeat=bound))
         elif isinstance(value.type, IntegerType) and not self.shared.scalars.is_address(value):
             self._carry(value)
         else:
             raise Impossible(f"an address{_named(value)} ({_kind(value)}) depends on the path taken")
+
+    def _bound_of_packet(self, value: SSAValue) -> Operation | None:
+        """Where the packet ends, or its metadata begins, if a value is that by whatever way: the operation."""
+        found: list[Operation] = []
+        seen, work = {value}, [value]
+        while work:
+            current = work.pop()
+            if isinstance(current, BlockArgument):
+                for source in self.shared.tree.predecessors(current.owner):
+                    passed = [values[current.index] for target, values in edges(source) if target is current.owner]
+                    work += [each for each in passed if each not in seen]
+                    seen.update(passed)
+            else:
+                assert isinstance(current.owner, Operation)
+                found.append(current.owner)
+        alike = len({type(op) for op in found}) == 1 and isinstance(found[0], packet.EndOp | packet.MetaOp)
+        return found[0] if alike else None
 
     def _computed(self, value: SSAValue, op: Operation) -> None:
         if isinstance(op, (*_REPEATED, packet.OffsetOp)) or self._moves_address(value, op):

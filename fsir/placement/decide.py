@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from xdsl.ir import Block
 
-from fsir.backends.handoff import Layout
 from fsir.dialects.ebpf import FuncOp
 from fsir.driver.diagnostics import place_of
 from fsir.placement.access import ANY_MAP, Kind, MapAccesses
@@ -303,8 +302,7 @@ class Chooser:
         found = []
         for block in program.graph.pieces[number].entries:
             crossing = program.crossings.plan(block)
-            layout = Layout(0, crossing.widths)
-            size = layout.metadata_size if sender.transport == "metadata" else layout.size
+            size = crossing.size(sender.transport)
             if size > sender.header_limit:
                 raise Impossible(f"{size} bytes would have to be carried; {sender.name} can send {sender.header_limit}")
             again = self.rules.judge(crossing.redirect, self.targets[t + 1]) if crossing.redirect is not None else []

@@ -6,21 +6,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from xdsl.ir import Block, Operation
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import i32
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
+from fsir.analysis.cfg import edges
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.dialects import ebpf, packet
 from fsir.dialects import map as maps
 from fsir.interp.helpers import HELPERS
 from fsir.placement.access import CHANGES, Kind, MapAccesses
+from fsir.placement.loops import evaluate
 
 LOCK = "a spin lock may be held"
 SECTION = "it may be inside of a critical section (RCU, preemption or interrupts off)"
 REFERENCE = "a reference that must be released may be held"
 REDIRECT = "the packet's way out may have been chosen already (redirect), which only the kernel knows"
-METADATA = "the program has put metadata of its own in front of the packet"
+METADATA = "the program has put metadata of its own in front of the packet, and how much is not known"
 
-_TAKES = {"spin_lock": LOCK, "xdp_adjust_meta": METADATA}
+_TAKES = {"spin_lock": LOCK}
+_ADJUST_META = "xdp_adjust_meta"
+_MOST_METADATA = 252
+_MOST_SIZES = 4
 _REDIRECTS = ("redirect", "redirect_map", "redirect_peer", "redirect_neigh")
 _GIVES = {"spin_unlock": LOCK}
 _KFUNC_TAKES = ("bpf_rcu_read_lock", "bpf_preempt_disable", "bpf_local_irq_save", "bpf_res_spin_lock")
@@ -40,6 +47,9 @@ class _Facts:
     redirects: set[Operation | None] = field(default_factory=set)
     """The operations by which the way out may have been chosen last; None where it may not have been."""
 
+    metadata: set[int | None] = field(default_factory=set)
+    """Bytes that the program may have put in front of the packet; None for any number."""
+
 
 class Held:
     """May-facts at the start of each reachable block of a function."""
@@ -47,7 +57,9 @@ class Held:
     def __init__(self, tree: DominatorTree, accesses: MapAccesses) -> None:
         self._at = {block: _Facts() for block in tree.rpo}
         self._at[tree.rpo[0]].redirects.add(None)
+        self._at[tree.rpo[0]].metadata.add(0)
         chosen = {block: _redirect_of(block, accesses) for block in tree.rpo}
+        grown = {block: list(_growths(block, tree, accesses)) for block in tree.rpo}
         touched = {block: {(name, kind) for name, kind, _ in accesses.of_block(block)} for block in tree.rpo}
         again = True
         while again:
@@ -58,9 +70,12 @@ class Held:
                 seen = facts.seen | {access for access in touched[block] if access[1] in _SPOILT}
                 last = chosen[block]
                 redirects = facts.redirects if last is None else {last}
+                metadata = _grown(facts.metadata, grown[block])
                 for target in successors(block):
                     at = self._at[target]
                     again |= not (held <= at.held and seen <= at.seen and redirects <= at.redirects)
+                    again |= not metadata <= at.metadata
+                    at.metadata |= metadata
                     at.held |= held
                     at.seen |= seen
                     at.redirects |= redirects
@@ -72,8 +87,17 @@ class Held:
 
     def reasons(self, block: Block) -> list[str]:
         """Why the program cannot be cut in front of a block; none is good."""
-        unknown = self._at[block].redirects - {None} and self.redirect(block) is None
-        return sorted(self._at[block].held | ({REDIRECT} if unknown else set()))
+        facts = self._at[block]
+        found = set(facts.held)
+        if facts.redirects - {None} and self.redirect(block) is None:
+            found.add(REDIRECT)
+        if None in facts.metadata or len(facts.metadata) > _MOST_SIZES:
+            found.add(METADATA)
+        return sorted(found)
+
+    def metadata(self, block: Block) -> tuple[int, ...]:
+        """How many bytes the program may have put in front of the packet, none aside."""
+        return tuple(sorted(size for size in self._at[block].metadata if size))
 
     def is_mixed(self, block: Block) -> bool:
         """Whether the packet's way out was chosen on some ways to a block, or in several manners."""
@@ -108,6 +132,64 @@ def _redirects(op: Operation) -> bool:
     return isinstance(op, maps.RedirectOp)
 
 
+def _growths(block: Block, tree: DominatorTree, accesses: MapAccesses) -> Iterable[set[int] | None]:
+    """By how many bytes the metadata may grow in a block, one time after the other; None where that is not known."""
+    for op in block.ops:
+        if _adjusts_meta(op):
+            found = _constants(op.operands[1], tree)
+            yield None if found is None else {(1 << 31) - (by & 0xFFFFFFFF ^ 1 << 31) for by in found}
+        elif any(map(_adjusts_meta, accesses.runs(op))):
+            yield None
+
+
+def _constants(value: SSAValue, tree: DominatorTree) -> set[int] | None:
+    """What a number can be whose low 32 bits count, where that is some constants."""
+    found: set[int] = set()
+    seen, work = {value}, [value]
+    while work:
+        current = work.pop()
+        number = evaluate(current, {})
+        if number is not None:
+            found.add(number)
+            continue
+        if isinstance(current, BlockArgument):
+            sources = [
+                v[current.index] for p in tree.predecessors(current.owner) for t, v in edges(p) if t is current.owner
+            ]
+        elif isinstance(current.owner, arith.SelectOp):
+            sources = [current.owner.lhs, current.owner.rhs]
+        elif isinstance(current.owner, arith.ExtUIOp | arith.ExtSIOp | arith.TruncIOp) and i32 in (
+            current.type,
+            current.owner.operands[0].type,
+        ):
+            sources = [current.owner.operands[0]]
+        else:
+            return None
+        if not sources:
+            return None
+        work += [source for source in sources if source not in seen]
+        seen.update(sources)
+    return found
+
+
+def _adjusts_meta(op: Operation) -> bool:
+    if isinstance(op, ebpf.CallOp):
+        helper = HELPERS.get(op.helper.data)
+        return helper is not None and helper.name == _ADJUST_META
+    return isinstance(op, packet.AdjustMetaOp)
+
+
+def _grown(sizes: set[int | None], by: Iterable[set[int] | None]) -> set[int | None]:
+    """The sizes after some growths, each of which the kernel may refuse."""
+    found = set(sizes)
+    for growth in by:
+        if growth is None:
+            return {None}
+        moved = {size + each for size in found if size is not None for each in growth}
+        found |= {size for size in moved if 0 <= size <= _MOST_METADATA}
+    return found
+
+
 def _after(ops: Iterable[Operation], held: set[str], accesses: MapAccesses) -> set[str]:
     result = set(held)
     for op in ops:
@@ -121,9 +203,7 @@ def _after(ops: Iterable[Operation], held: set[str], accesses: MapAccesses) -> s
 
 def _step(op: Operation, held: set[str]) -> None:
     """What holds after an operation, calls of the program's own functions aside."""
-    if isinstance(op, packet.AdjustMetaOp):
-        held.add(METADATA)
-    elif isinstance(op, ebpf.CallKfuncOp) and op.callee is not None:
+    if isinstance(op, ebpf.CallKfuncOp) and op.callee is not None:
         name = op.callee.root_reference.data
         if name.startswith(_KFUNC_TAKES):
             held.add(SECTION)

@@ -11,7 +11,6 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block
 
 from fsir.analysis.effects import EffectTable
-from fsir.backends.handoff import Layout
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.packet import CtxType
 from fsir.dialects.placement import PartOp
@@ -251,8 +250,7 @@ def _decide(
 
     def fits(t: int, crossing: Crossing) -> str | None:
         sender = chooser.targets[t]
-        layout = Layout(0, crossing.widths)
-        size = layout.metadata_size if sender.transport == "metadata" else layout.size
+        size = crossing.size(sender.transport)
         return f"{size} bytes would have to be carried" if size > sender.header_limit else None
 
     while True:

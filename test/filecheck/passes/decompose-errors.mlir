@@ -130,3 +130,16 @@ ebpf.func @asks section "xdp" attributes {prog_type = "xdp"} {
   %verdict = arith.addi %exists, %pass : i64
   packet.verdict %verdict : i64
 }
+
+// -----
+
+ebpf.func @metadata section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %by = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %error = packet.adjust_meta %ctx, %by : !packet.ctx, i32 -> i64
+  cf.br ^grown
+^grown:
+  // expected-error@+1 {{the program has put metadata of its own in front of the packet, and how much is not known}}
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}

@@ -171,3 +171,31 @@ ebpf.func @perhaps_redirected section "xdp" attributes {prog_type = "xdp"} {
   %error = packet.adjust_tail %ctx, %queue : !packet.ctx, i32 -> i64
   packet.verdict %verdict : i64
 }
+
+// -----
+
+// Metadata of the program's own travels, too: the header goes behind it.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK-SAME:    metadata = [#builtin.int<4>]
+// CHECK:       placement.part @af_xdp
+// CHECK:         packet.meta
+ebpf.func @own_metadata section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %by = arith.constant -4 : i32
+  %zero = arith.constant 0 : i64
+  %error = packet.adjust_meta %ctx, %by : !packet.ctx, i32 -> i64
+  %failed = arith.cmpi ne, %error, %zero : i64
+  cf.cond_br %failed, ^out, ^grown
+^out:
+  packet.verdict %zero : i64
+^grown:
+  %pass = arith.constant 2 : i64
+  %meta = packet.meta %ctx : !packet.ctx -> !packet.meta_ptr
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %ok = packet.guard %meta[4], %data : !packet.meta_ptr, !packet.ptr -> i1
+  cf.cond_br %ok, ^write, ^out
+^write:
+  packet.store %meta[0], %by : !packet.meta_ptr, i32
+  packet.verdict %pass : i64
+}
