@@ -12,7 +12,8 @@ from xdsl.passes import ModulePass
 
 from fsir.dialects import ebpf, map
 from fsir.dialects.ebpf import UNALLOCATED, form_of, int_attr
-from fsir.dialects.map import HandleType, ValueType
+from fsir.dialects.map import HandleType, MapsType, ValueType
+from fsir.interp.helpers import HELPERS, ArgKind
 from fsir.passes._rewrite import (
     conditional,
     constant,
@@ -32,8 +33,10 @@ class RaiseMapsPass(ModulePass):
     """Recover what is done to maps from typed machine operations.
 
     Calls of the map helpers become `map.lookup_at`, `map.update_at`, `map.delete_at` (`raise-stack` turns addresses of
-    keys into values) and `map.redirect`; null checks `map.hit`; loads, stores and atomics through a value `map.load`,
-    `map.store`, `map.atomic`. Operations on maps that are not known by name stay as they are.
+    keys into values) and `map.redirect`, or where the map is not known by name `map.lookup_via` and so on; what other
+    helpers do with maps and what is in values is an operation each. Null checks become `map.hit`; loads, stores and
+    atomics through a value `map.load`, `map.store`, `map.atomic`. Where it is not known that a word is a map, the call
+    stays.
     """
 
     name = "raise-maps"
@@ -48,35 +51,48 @@ class RaiseMapsPass(ModulePass):
 
 def _call(op: Operation) -> None:
     assert isinstance(op, ebpf.CallOp)
-    rule = _HELPERS.get(op.helper.data)
-    if rule is None or len(op.operands) != rule[1] or not isinstance(handle := op.operands[0].type, HandleType):
+    number = op.helper.data
+    if isinstance(op, map.MapCallOp) or number not in map.CALL_OF or "core" in op.properties:
         return
-    cls, name = rule[0], handle.map.root_reference.data
+    args = HELPERS[number].args
+    handles = [value.type for arg, value in zip(args, op.operands, strict=False) if arg.kind is ArgKind.MAP]
+    if len(op.operands) != len(args) or not all(isinstance(handle, HandleType) for handle in handles):
+        return
+    name = handles[0].only if handles and isinstance(handles[0], HandleType) else None
+    cls = _NAMED.get(number)
+    if cls is None or name is None or not _named(op, cls, name):
+        via = map.CALL_OF[number]
+        replace(op, [via.create(operands=op.operands, result_types=[op.res.type], properties=dict(via.FIXED))])
+
+
+def _named(op: ebpf.CallOp, cls: type[Operation], name: str) -> bool:
+    """Make a call the operation that names its map. False where there is none for it."""
     declaration = map.declaration_of(op, name)
     if cls is map.LookupAtOp and declaration is not None and declaration.type.data in _ACQUIRING:
-        return
+        return False
     before: list[Operation] = []
     operands = list(op.operands[1:])
     if cls is map.RedirectOp:
         if not all(is_integer(value.type, 64) or value.type == UNALLOCATED for value in operands):
-            return
+            return False
         numbers = [number for value in operands if (number := narrowed(value, 64)) is not None]
         before, operands = [new for ops, _ in numbers for new in ops], [value for _, value in numbers]
     result: Attribute = op.res.type if cls is map.LookupAtOp else i64
     properties: dict[str, Attribute] = {"map": SymbolRefAttr(name)}
     replace(op, [*before, cls.create(operands=operands, result_types=[result], properties=properties)])
+    return True
 
 
 _ACQUIRING = frozenset({"sockmap", "sockhash"})
 """Maps of which a look-up takes a reference to a socket: two of them are never one."""
 
-_HELPERS: dict[int, tuple[type[Operation], int]] = {
-    1: (map.LookupAtOp, 2),
-    2: (map.UpdateAtOp, 4),
-    3: (map.DeleteAtOp, 2),
-    51: (map.RedirectOp, 3),
+_NAMED: dict[int, type[Operation]] = {
+    1: map.LookupAtOp,
+    2: map.UpdateAtOp,
+    3: map.DeleteAtOp,
+    51: map.RedirectOp,
 }
-"""Operation and number of arguments by helper number."""
+"""By helper, the operation on a map that is known by name."""
 
 
 def base_of(address: SSAValue, off: int) -> tuple[SSAValue, int]:
@@ -152,7 +168,7 @@ def _modify(base: SSAValue, off: int, kind: str, value: SSAValue, results: Seque
 
 def _null_check(op: Operation) -> None:
     assert isinstance(op, ebpf.JccRIOp)
-    if op.row.name in ("jeqi", "jnei") and op.imm.data == 0 and isinstance(op.lhs.type, ValueType):
+    if op.row.name in ("jeqi", "jnei") and op.imm.data == 0 and isinstance(op.lhs.type, MapsType):
         edges = [(op.successors[i], op.successor_operands(i)) for i in (0, 1)]
         hit, miss = edges if op.row.name == "jnei" else edges[::-1]
         check = map.HitOp.create(operands=[op.lhs], result_types=[i1])

@@ -8,7 +8,7 @@ from xdsl.ir import Operation, SSAValue
 
 from fsir.backends.af_xdp.access import atomic_at, load, store
 from fsir.backends.af_xdp.ops_packet import bits_of
-from fsir.backends.af_xdp.writer import Emitter, c_type, rule, width_of
+from fsir.backends.af_xdp.writer import RULES, Emitter, c_type, rule, width_of
 from fsir.dialects import map as maps
 from fsir.driver.diagnostics import fail
 
@@ -90,6 +90,11 @@ def _redirect(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.RedirectOp)
     index = e.map_index(op, op.symbol_prop("map"))
     e.set(op.res, f"fs_map_redirect(run, {index}, {e.use(op.key)}, {e.use(op.flags)})")
+
+
+@rule(*(cls.name for cls in maps.CALLS.values()))
+def _helper(op: Operation, e: Emitter) -> None:
+    RULES["ebpf.call"](op, e)
 
 
 @rule("map.hit", pure=True)

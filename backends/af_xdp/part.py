@@ -15,7 +15,7 @@ from fsir.backends.af_xdp.capabilities import READ_ONLY_VALUES, supported_map
 from fsir.backends.af_xdp.names import Names
 from fsir.backends.handoff import Layout
 from fsir.dialects import ebpf
-from fsir.dialects.map import DeclOp, HandleType, ValueType
+from fsir.dialects.map import DeclOp, MapsType, ValueType
 from fsir.dialects.object import SectionOp
 from fsir.dialects.placement import EdgeOp, PartOp, ShareOp
 from fsir.driver.diagnostics import fail
@@ -281,7 +281,5 @@ def _maps_of(op: Operation) -> Iterable[str]:
     if isinstance(named, SymbolRefAttr):
         yield named.root_reference.data
     for value in (*op.operands, *op.results):
-        if isinstance(value.type, HandleType):
-            yield value.type.map.root_reference.data
-        elif isinstance(value.type, ValueType):
+        if isinstance(value.type, MapsType):
             yield from value.type.names

@@ -7,18 +7,18 @@ does anything to them but add: then additions on the NIC and elsewhere commute, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, cf
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 
 from fsir.analysis.effects import EffectTable
 from fsir.backends.p4.facts import users, width_of
 from fsir.dialects import map, packet
 from fsir.dialects.ebpf import BranchOp, LdSymOp
-from fsir.dialects.map import HandleType, ValueType
+from fsir.dialects.map import DeclOp, HandleType, MapsType, ValueType
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Additions:
     def __init__(self, module: ModuleOp, scope: Operation | None = None) -> None:
         scope = module if scope is None else scope
         self._effects = EffectTable(module)
+        self._declared = [op.sym_name.data for op in module.body.block.ops if isinstance(op, DeclOp)]
         self.by_op: dict[Operation, Addition] = {}
         ops = list(scope.walk())
         for op in ops:
@@ -137,20 +138,24 @@ class Additions:
         if isinstance(op, map.LoadOp | map.StoreOp):
             size = width_of(op.res if isinstance(op, map.LoadOp) else op.stored) // 8
             assert isinstance(op.value.type, ValueType)
-            yield from ((name, (op.off.data, op.off.data + size)) for name in op.value.type.names)
+            yield from ((name, (op.off.data, op.off.data + size)) for name in self._names(op.value.type))
             return
         if isinstance(op, LdSymOp) and not isinstance(op.res.type, ValueType | HandleType):
             yield op.symbol_prop("sym"), WHOLE  # code that is not raised: it may do anything
         if isinstance(op, map.UpdateOp | map.UpdateAtOp | map.DeleteOp | map.DeleteAtOp):
             yield op.symbol_prop("map"), WHOLE
         for operand in op.operands:
-            if isinstance(operand.type, HandleType):
-                yield operand.type.map.root_reference.data, WHOLE
-            elif isinstance(operand.type, ValueType) and not isinstance(op, packet.OffsetOp):
-                yield from ((name, WHOLE) for name in operand.type.names)
+            handle = isinstance(operand.type, HandleType)
+            if handle or (isinstance(operand.type, ValueType) and not isinstance(op, packet.OffsetOp)):
+                yield from ((name, WHOLE) for name in self._names(operand.type))
         for result in op.results:
             if isinstance(op, packet.OffsetOp) and isinstance(result.type, ValueType):
-                yield from ((name, WHOLE) for name in result.type.names)
+                yield from ((name, WHOLE) for name in self._names(result.type))
+
+    def _names(self, type_: Attribute) -> Sequence[str]:
+        """The maps of a type; all where it is of one in a map of maps, which may be any."""
+        assert isinstance(type_, MapsType)
+        return self._declared if any(map.outer_name(name) for name in type_.names) else type_.names
 
 
 def _map_of(pointer: SSAValue) -> str:

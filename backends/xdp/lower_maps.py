@@ -52,7 +52,7 @@ def _apply(rule: _Rule, objects: Objects, build: Builder, func: FuncOp) -> None:
 
 def _handle(build: Builder, name: str) -> SSAValue:
     reference = SymbolRefAttr(name)
-    symbol = LdSymOp.create(properties={"sym": reference}, result_types=[HandleType(reference)])
+    symbol = LdSymOp.create(properties={"sym": reference}, result_types=[HandleType(name)])
     return build.add(symbol).results[0]
 
 
@@ -131,7 +131,15 @@ def _atomic(build: Builder, objects: Objects) -> None:
         build.finish(build.insn(f"atomic_fetch_{op.op.data}{width}", [base, op.arg], op.res.type, off=off))
 
 
+def _helper(build: Builder, objects: Objects) -> None:
+    """Operations that are the call of a helper."""
+    op = build.op
+    assert isinstance(op, map.MapCallOp)
+    build.finish(build.insn("call", op.operands, op.res.type, helper=op.HELPER))
+
+
 _RULES: dict[type[Operation], _Rule] = {
+    **dict.fromkeys(map.CALLS.values(), _helper),
     map.LookupOp: _with_key(_LOOKUP),
     map.DeleteOp: _with_key(_DELETE),
     map.UpdateOp: _update,

@@ -28,7 +28,7 @@ from xdsl.traits import Pure
 
 from fsir.dialects import ebpf, map, packet, placement
 from fsir.dialects.ebpf import FramePointerType, form_of
-from fsir.dialects.map import DeclOp, HandleType, ValueType
+from fsir.dialects.map import DeclOp, HandleType, ValueType, described
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.interp.helpers import HELPERS, ArgKind, Helper
 
@@ -101,8 +101,8 @@ class EffectTable:
     """The effects of the operations of one module (map types are those that it declares)."""
 
     def __init__(self, module: ModuleOp) -> None:
-        self._types = {op.sym_name.data: op.type.data for op in module.body.block.ops if isinstance(op, DeclOp)}
-        self._bits = {name: _FIRST_MAP + 2 * i for i, name in enumerate(self._types)}
+        self._maps = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, DeclOp)}
+        self._bits = {name: _FIRST_MAP + 2 * i for i, name in enumerate(self._maps)}
 
     def of(self, op: Operation) -> Effects:
         """The effects of an operation."""
@@ -110,7 +110,7 @@ class EffectTable:
         return rule(self, op) if rule is not None else _by_traits(type(op))
 
     def values(self, name: str) -> int:
-        """The bytes of the values of a map."""
+        """The bytes of the values of a map; of all maps for one that is in a map of maps, which may be any of them."""
         return 1 << self._bits[name] if name in self._bits else MAPS
 
     def entries(self, name: str) -> int:
@@ -124,12 +124,13 @@ class EffectTable:
         if isinstance(type_, FramePointerType):
             return FRAME
         if isinstance(type_, ValueType):
-            return _union(self.values(name) for name in type_.names)
+            return _union(self.values(name) if described(self._maps, name) else MEMORY for name in type_.names)
         return CTX if isinstance(type_, CtxType) else MEMORY
 
     def quiet_lookup(self, name: str) -> bool:
         """Whether looking a key up leaves the map as it was."""
-        return self._types.get(name) in QUIET_LOOKUPS
+        found = described(self._maps, name)
+        return found is not None and found.type.data in QUIET_LOOKUPS
 
 
 @cache
@@ -216,7 +217,7 @@ def _call(table: EffectTable, op: Operation) -> Effects:
 
 def _lookup_call(table: EffectTable, op: ebpf.CallOp, reads: int) -> Effects:
     handle = op.operands[0].type if op.operands else None
-    quiet = isinstance(handle, HandleType) and table.quiet_lookup(handle.map.root_reference.data)
+    quiet = isinstance(handle, HandleType) and all(table.quiet_lookup(name) for name in handle.names)
     return Effects(reads, 0, True) if quiet else Effects(reads, MAPS | OTHER, False)
 
 
@@ -227,8 +228,7 @@ def _opaque(helper: Helper) -> bool:
 def _of_handle(table: EffectTable, value: SSAValue) -> int:
     """Values and entries of the map that a handle names."""
     if isinstance(value.type, HandleType):
-        name = value.type.map.root_reference.data
-        return table.values(name) | table.entries(name)
+        return _union(table.values(name) | table.entries(name) for name in value.type.names)
     return MAPS
 
 

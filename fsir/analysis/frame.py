@@ -21,7 +21,7 @@ from fsir.analysis.callbacks import CALLBACK_CONTEXT
 from fsir.analysis.cfg import predecessors, successor_operands
 from fsir.analysis.signs import is_not_negative
 from fsir.dialects import ebpf, map
-from fsir.dialects.map import DeclOp
+from fsir.dialects.map import DeclOp, HandleType, described
 from fsir.interp.helpers import HELPERS, MEMORY_KINDS, SIZE_KINDS, Arg, ArgKind, Helper
 
 FRAME_SIZE = 512
@@ -279,10 +279,21 @@ def _map_size(op: ebpf.CallOp, helper: Helper, maps: dict[str, DeclOp], which: s
     for position, arg in enumerate(helper.args):
         if position >= len(op.operands):
             return None
-        if arg.kind is ArgKind.MAP and isinstance(symbol := op.operands[position].owner, ebpf.LdSymOp):
-            declaration = maps.get(symbol.sym.root_reference.data)
-            return None if declaration is None else declaration.int_prop(which)
+        if arg.kind is ArgKind.MAP:
+            sizes = [declaration.int_prop(which) for declaration in _maps_behind(op.operands[position], maps)]
+            return max(sizes, default=None)
     return None
+
+
+def _maps_behind(handle: SSAValue, maps: dict[str, DeclOp]) -> list[DeclOp]:
+    """What the maps are like that a handle may be of; none where that is not known of all."""
+    names: tuple[str, ...] = ()
+    if isinstance(handle.type, HandleType):
+        names = handle.type.names
+    elif isinstance(handle.owner, ebpf.LdSymOp):
+        names = (handle.owner.sym.root_reference.data,)
+    found = [described(maps, name) for name in names]
+    return [like for like in found if like is not None] if None not in found else []
 
 
 def _memory_size(op: ebpf.CallOp, helper: Helper, index: int, arg: Arg) -> int | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr, i64
+from xdsl.dialects.builtin import ModuleOp, StringAttr, i64
 from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.callbacks import CALLBACK_CONTEXT, Callbacks
@@ -23,9 +23,9 @@ from fsir.analysis.frame_contents import FrameContents
 from fsir.analysis.signatures import Signatures
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import UNALLOCATED, FramePointerType, FuncOp
-from fsir.dialects.map import DeclOp, HandleType, ValueType
+from fsir.dialects.map import DeclOp, HandleType, MapsType, ValueType, described, inner_name, outer_name
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
-from fsir.interp.helpers import HELPERS, ReturnKind
+from fsir.interp.helpers import HELPERS, ArgKind, ReturnKind
 
 UNKNOWN: Attribute = UNALLOCATED
 _NULL: Attribute = StringAttr("null")
@@ -42,8 +42,8 @@ _PACKET_FIELDS: Mapping[str, Mapping[int, Attribute]] = {
 
 PACKET_PROGRAMS = frozenset(_PACKET_FIELDS)
 _MOVABLE = (PtrType, MetaType, FramePointerType, ValueType)  # kinds to which an offset may be added
-_NULLABLE = (PtrType, MetaType, ValueType)  # kinds of which an address may be null
-_LOOKUP = 1
+_NULLABLE = (PtrType, MetaType, ValueType, HandleType)  # kinds of which an address may be null
+_MAP = ArgKind.MAP
 _LOOP = 181
 
 
@@ -109,6 +109,13 @@ class WordKinds:
         """The declaration of a map."""
         return self._maps.get(name)
 
+    def element(self, name: str) -> Attribute:
+        """What is found in a map."""
+        like = described(self._maps, name)
+        if like is not None and like.holds_maps:
+            return HandleType(inner_name(name)) if outer_name(name) is None else _OTHER
+        return _OTHER if like is not None and like.type.data in _POINTER_MAPS else ValueType(name)
+
 
 def _is_null(value: SSAValue) -> bool:
     """Whether a value is the constant 0 (and not one that may be, by path or by what memory holds)."""
@@ -139,7 +146,7 @@ def join(a: Attribute | None, b: Attribute | None) -> Attribute | None:
     for null, other in ((a, b), (b, a)):
         if null is _NULL and (other in (i64, _OTHER) or isinstance(other, _NULLABLE)):
             return other
-    return a.joined(b) if isinstance(a, ValueType) and isinstance(b, ValueType) else _blurred(a, b)
+    return a.joined(b) if isinstance(a, MapsType) and isinstance(b, MapsType) and type(a) is type(b) else _blurred(a, b)
 
 
 def _blurred(*kinds: Attribute) -> Attribute:
@@ -247,7 +254,7 @@ class _Flow:
         declaration = self.shared.map_of(name)
         if declaration is None:
             return _OTHER
-        return ValueType(name) if declaration.internal is not None else HandleType(SymbolRefAttr(name))
+        return ValueType(name) if declaration.internal is not None else HandleType(name)
 
     def sum(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.AluRROp)
@@ -311,22 +318,29 @@ class _Flow:
 
     def call(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.CallOp)
-        number = op.helper.data
-        helper = HELPERS.get(number)
+        helper = HELPERS.get(op.helper.data)
         if helper is None:
             return _OTHER
-        if number == _LOOKUP and op.operands:
-            return self.looked_up(op.operands[0])
+        if helper.returns is ReturnKind.MAP_VALUE:
+            return next(
+                (
+                    self.found_in(value)
+                    for arg, value in zip(helper.args, op.operands, strict=False)
+                    if arg.kind is _MAP
+                ),
+                _OTHER,
+            )
         return i64 if helper.returns in (ReturnKind.INTEGER, ReturnKind.VOID) else _OTHER
 
-    def looked_up(self, handle: SSAValue) -> Attribute | None:
+    def found_in(self, handle: SSAValue) -> Attribute | None:
+        """What a look-up gives."""
         kind = self.of(handle)
         if not isinstance(kind, HandleType):
             return kind and _OTHER
-        declaration = self.shared.map_of(kind.map.root_reference.data)
-        if declaration is None or declaration.inner is not None or declaration.type.data in _POINTER_MAPS:
-            return _OTHER
-        return ValueType(kind.map.root_reference.data)
+        found: Attribute | None = None
+        for name in kind.names:
+            found = join(found, self.shared.element(name))
+        return found
 
     def call_local(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.CallLocalOp)
@@ -336,7 +350,7 @@ class _Flow:
         return self.shared._returns.get(callee)
 
 
-_POINTER_MAPS = ("array_of_maps", "hash_of_maps", "sockmap", "sockhash", "xskmap")
+_POINTER_MAPS = ("sockmap", "sockhash", "xskmap", "reuseport_sockarray")
 """Maps of which a lookup gives the address of something that is no plain value."""
 
 

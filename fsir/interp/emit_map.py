@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xdsl.ir import Operation, SSAValue
 
 from fsir.dialects import map as maps
-from fsir.interp.emit_base import FREE, M64, Emitter, UnsupportedOp, address, rule, width_of
+from fsir.interp.emit_base import FREE, M64, RULES, Emitter, UnsupportedOp, address, rule, width_of
 from fsir.interp.emit_ebpf import modify
 from fsir.interp.emit_packet import load_field, store_field
 
@@ -93,6 +93,11 @@ def _redirect(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.RedirectOp)
     target = e.need("map", op.symbol_prop("map"), "addr")
     e.set(op.res, e.call_helper(REDIRECT_MAP, target, e.use(op.key), e.use(op.flags)))
+
+
+@rule(*(cls.name for cls in maps.CALLS.values()))
+def _helper(op: Operation, e: Emitter) -> None:
+    RULES["ebpf.call"](op, e)
 
 
 @rule("map.hit")

@@ -206,10 +206,8 @@ def _maps_of(op: Operation) -> set[str]:
     if declared is not None and isinstance(op, map.LookupOp | map.UpdateOp | map.DeleteOp | map.RedirectOp | _AT):
         names.add(op.map.root_reference.data)
     for value in op.operands:
-        if isinstance(value.type, map.HandleType):
-            names.add(value.type.map.root_reference.data)
-        elif isinstance(value.type, map.ValueType):
-            names.update(value.type.names)
+        if isinstance(value.type, map.MapsType):
+            names.update(map.outer_name(name) or name for name in value.type.names)
     return names
 
 

@@ -27,7 +27,7 @@ from fsir.analysis.signatures import btf_of
 from fsir.dialects import ebpf
 from fsir.dialects import map as maps
 from fsir.dialects.ebpf import FuncOp
-from fsir.dialects.map import DeclOp, HandleType, ValueType
+from fsir.dialects.map import DeclOp, HandleType, MapsType, ValueType, outer_name
 from fsir.interp.helpers import HELPERS, ArgKind, Helper
 
 
@@ -167,10 +167,10 @@ class MapAccesses:
         for index, operand in enumerate(op.operands):
             if isinstance(operand.type, ValueType):
                 for kind in self._through_call(op, index) or _through_value(op, index, helper):
-                    yield from ((name, kind, op) for name in operand.type.names)
+                    yield from _of_any(operand.type, kind, op)
             elif isinstance(operand.type, HandleType):
                 for kind in _through_handle(op, helper):
-                    yield operand.type.map.root_reference.data, kind, op
+                    yield from _of_any(operand.type, kind, op)
             elif operand.type == ebpf.UNALLOCATED and index == 0 and isinstance(op, _MEMORY):
                 yield ANY_MAP, Kind.OPAQUE, op
 
@@ -200,6 +200,12 @@ def _symbols(func: Operation) -> Iterator[str]:
             yield op.callee.root_reference.data
         elif isinstance(op, ebpf.LdSymOp):
             yield op.sym.root_reference.data
+
+
+def _of_any(type_: MapsType, kind: Kind, op: Operation) -> Iterator[Access]:
+    """An access to one of several maps, as one to each; any map may be one that is in a map of maps."""
+    for name in type_.names:
+        yield (name, kind, op) if outer_name(name) is None else (ANY_MAP, Kind.OPAQUE, op)
 
 
 _MEMORY = (ebpf.LdxOp, ebpf.StxOp, ebpf.StOp, ebpf.AtomicOp, ebpf.AtomicFetchOp, ebpf.CmpxchgOp)

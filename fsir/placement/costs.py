@@ -97,7 +97,7 @@ class Costs:
         if helper is None:
             return target.costs["helper"]
         if helper.name in _HELPERS_ON_MAPS and isinstance(op.operands[0].type, maps.HandleType):
-            return self._map(op.operands[0].type.map.root_reference.data, target)
+            return max(self._map(name, target) for name in op.operands[0].type.names)
         return target.helper_costs.get(helper.name, target.costs["helper"])
 
     def _verdict(self, op: packet.VerdictOp, target: Target) -> float:

@@ -11,8 +11,9 @@ from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp, functions
-from fsir.dialects.map import DeclOp, ValueType
+from fsir.dialects.map import DeclOp, HandleType, ValueType
 from fsir.dialects.packet import CtxType, MetaType, PtrType
+from fsir.interp.helpers import HELPERS
 from fsir.placement.access import MapAccesses
 from fsir.report.contents import helper_name, operations
 from fsir.report.keys import key_of
@@ -99,6 +100,10 @@ def _map_use(op: Operation, uses: dict[str, Counter[str]]) -> None:
     if isinstance(op, _MAP_OPS):
         name = op.symbol_prop("map")
         uses.setdefault(name, Counter())[op.name.removeprefix("map.").removesuffix("_at")] += 1
+    elif isinstance(op, map.MapCallOp):
+        for operand in op.operands:
+            for name in operand.type.names if isinstance(operand.type, HandleType) else ():
+                uses.setdefault(name, Counter())[op.name.removeprefix("map.").removesuffix("_via")] += 1
     elif isinstance(op, map.LoadOp | map.StoreOp | map.AtomicOp) and isinstance(op.value.type, ValueType):
         kind = f"atomic {op.op.data}" if isinstance(op, map.AtomicOp) else op.name.removeprefix("map.")
         for name in op.value.type.names:
@@ -117,9 +122,17 @@ def _missed(op: Operation) -> str | None:
         if kind is ValueType:
             return "map value access"
         return names.get(kind) or ("memory access" if op.operands[0].type == ebpf.UNALLOCATED else None)
-    if isinstance(op, ebpf.CallOp) and op.helper.data in (1, 2, 3):
+    if isinstance(op, ebpf.CallOp) and op.helper.data in (1, 2, 3) and not isinstance(op, map.MapCallOp):
         return f"call of {helper_name(int(op.helper.data))}"
     return "code that does not decode" if isinstance(op, ebpf.RawOp) else None
+
+
+def _keeps_state(op: map.MapCallOp, types: dict[str, str]) -> bool:
+    """Whether a helper changes a map, or leaves a trace of looking into it."""
+    if op.HELPER != 1:
+        return HELPERS[op.HELPER].writes_map
+    names = op.operands[0].type.names if isinstance(op.operands[0].type, HandleType) else ()
+    return any(types.get(map.outer_name(name) or name, "") not in _KEEPS_NOTHING for name in names)
 
 
 def _is_stateful(block: Block, types: dict[str, str]) -> bool:
@@ -131,6 +144,8 @@ def _is_stateful(block: Block, types: dict[str, str]) -> bool:
         if isinstance(op, (*_UPDATES, *_DELETES, map.StoreOp, map.AtomicOp)):
             return True
         if isinstance(op, _LOOKUPS) and types.get(op.symbol_prop("map"), "") not in _KEEPS_NOTHING:
+            return True
+        if isinstance(op, map.MapCallOp) and _keeps_state(op, types):
             return True
         if isinstance(op, ebpf.AtomicOp | ebpf.AtomicFetchOp | ebpf.CmpxchgOp | ebpf.CallKfuncOp):
             return True

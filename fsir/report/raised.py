@@ -12,14 +12,13 @@ from xdsl.ir import Operation
 from fsir.analysis.origins import MAP, METADATA, PACKET, VALUE, Origins
 from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp
-from fsir.interp.helpers import HELPERS
+from fsir.interp.helpers import HELPERS, ArgKind
 from fsir.report.contents import operations
 
 _ACCESSES = (ebpf.LdxOp, ebpf.StxOp, ebpf.StOp, ebpf.AtomicOp, ebpf.AtomicFetchOp, ebpf.CmpxchgOp)
 _PACKET_OPS = (packet.LoadOp, packet.StoreOp)
-_MAP_HELPERS = frozenset({1, 2, 3, 51, 87, 88, 89, 164, 195})
-"""Calls that operate on a map: look-up, update, delete, redirect, push, pop, peek, iteration, look-up on another CPU.
-(Tail calls, output to user space, and what works on sockets are no state of the program's.)"""
+_MAP_HELPERS = frozenset(map.CALL_OF)
+"""Calls that operate on a map, or on what only a value holds: all with a raised form. (A tail call is control.)"""
 
 
 @dataclass
@@ -69,8 +68,9 @@ def _missed(op: Operation, origins: Origins) -> Iterable[tuple[str, str]]:
     elif isinstance(op, ebpf.LdAbsOp | ebpf.LdIndOp):
         yield "packet access", f"{op.name} has no raised form"
     elif isinstance(op, ebpf.CallOp) and op.helper.data in _MAP_HELPERS:
-        handle = op.operands[0]
-        name = HELPERS[op.helper.data].c_name
+        name, args = HELPERS[op.helper.data].c_name, HELPERS[op.helper.data].args
+        handles = [value for arg, value in zip(args, op.operands, strict=False) if arg.kind is ArgKind.MAP]
+        handle = handles[0] if handles else op.operands[0]
         if MAP in origins.of(handle) and handle.type != ebpf.UNALLOCATED:
             yield f"{name} call", "has no raised form"
         else:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABCMeta
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, islice
 from typing import ClassVar, Self, cast
@@ -76,6 +76,8 @@ class EbpfOp(IRDLOperation, metaclass=_PlainClass):
     """Base of every operation of the dialect that takes and gives machine words."""
 
     FORMAT: ClassVar[tuple[str, ...]] = ()
+    FIXED: ClassVar[Mapping[str, Attribute]] = {}
+    """Properties that all operations of the class have, and that are not written."""
 
     def verify_(self) -> None:
         check_words(operand.type for operand in self.operands)
@@ -101,7 +103,7 @@ class EbpfOp(IRDLOperation, metaclass=_PlainClass):
             printer.print_string(" ")
         for token in self.FORMAT:
             self._print_token(printer, token, operands, successors)
-        shown = {token[1:] + "_count" * (token[0] == "*") for token in self.FORMAT} | {SEGMENTS}
+        shown = {token[1:] + "_count" * (token[0] == "*") for token in self.FORMAT} | {SEGMENTS, *self.FIXED}
         _print_extras(printer, {k: v for k, v in self.properties.items() if k not in shown} | self.attributes)
         if fixed := self.fixed_operands():
             printer.print_string(" : ")
@@ -135,7 +137,7 @@ class EbpfOp(IRDLOperation, metaclass=_PlainClass):
     @classmethod
     def parse(cls, parser: Parser) -> Self:
         unresolved: list[UnresolvedOperand] = []
-        properties: dict[str, Attribute] = {}
+        properties: dict[str, Attribute] = dict(cls.FIXED)
         successors: list[Block] = []
         passed: list[list[SSAValue]] = []
         pos = parser.pos

@@ -61,7 +61,7 @@ ebpf.func @unknown section "xdp" attributes {prog_type = "xdp"} {
   ebpf.end
 }
 
-// What is found in some maps is no value; a reference to a socket is taken, which no pass must take twice or once less.
+// What is found in some maps is no value.
 
 // CHECK-LABEL: ebpf.func @others
 ebpf.func @others section "xdp" attributes {prog_type = "xdp"} {
@@ -70,7 +70,7 @@ ebpf.func @others section "xdp" attributes {prog_type = "xdp"} {
   // CHECK: map.lookup_at @queues[%key] : !ebpf.fp -> reg
   %v = ebpf.call 1(%queues, %key) : !map.handle<@queues>, !ebpf.fp -> reg
   %sockets = ebpf.ld_sym @sockets -> !map.handle<@sockets>
-  // CHECK: ebpf.call 1(%sockets, %key)
+  // CHECK: map.lookup_via %sockets[%key] : !map.handle<@sockets>, !ebpf.fp -> reg
   %s = ebpf.call 1(%sockets, %key) : !map.handle<@sockets>, !ebpf.fp -> reg
   // CHECK: %[[X:.*]] = ebpf.cast %x : reg -> i64
   // CHECK: map.redirect @queues[%[[X]]] flags
@@ -102,4 +102,49 @@ ebpf.func @relocated_access section "xdp" attributes {prog_type = "xdp"} {
   // CHECK: map.store %field[8], %{{.*}} {{.core = .*}} : !map.value<@m>, i32
   ebpf.stx32 %field[8], %x {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !map.value<@m>, i64
   ebpf.exit (%x) : i64
+}
+
+// A map that is one of several, or in a map of maps, is taken as an operand. It may be null as a value may.
+
+// CHECK-LABEL: ebpf.func @handles
+ebpf.func @handles section "xdp" attributes {prog_type = "xdp"} {
+^entry(%h : !map.handle<@outer::@inner>, %two : !map.handle<@m, @other>, %key : !ebpf.fp, %x : i64):
+  // CHECK: %[[HIT:.*]] = map.hit %h : !map.handle<@outer::@inner> -> i1
+  // CHECK-NEXT: cf.cond_br %[[HIT]], ^in, ^out
+  ebpf.jeqi %h, 0, ^out, ^in : !map.handle<@outer::@inner>
+^in:
+  // CHECK: %v = map.lookup_via %h[%key] : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+  %v = ebpf.call 1(%h, %key) : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+  // CHECK-NEXT: map.load %v[4] : !map.value<@outer::@inner> -> i64
+  %y = ebpf.ldx64 %v[4] : !map.value<@outer::@inner> -> i64
+  // CHECK-NEXT: map.update_via %two[%key], %key flags %x
+  %a = ebpf.call 2(%two, %key, %key, %x) : !map.handle<@m, @other>, !ebpf.fp, !ebpf.fp, i64 -> i64
+  // CHECK-NEXT: map.delete_via %two[%key]
+  %b = ebpf.call 3(%two, %key) : !map.handle<@m, @other>, !ebpf.fp -> i64
+  // CHECK-NEXT: map.redirect_via %two[%x] flags %x
+  %c = ebpf.call 51(%two, %x, %x) : !map.handle<@m, @other>, i64, i64 -> i64
+  ebpf.end
+^out:
+  ebpf.end
+}
+
+// What other helpers do with maps, and what is in values, is an operation each.
+
+// CHECK-LABEL: ebpf.func @helpers
+ebpf.func @helpers section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx, %v : !map.value<@m>, %key : !ebpf.fp, %x : i64, %word : !ebpf.reg):
+  %m = ebpf.ld_sym @m -> !map.handle<@m>
+  // CHECK: %w = map.lookup_percpu %m[%key] cpu %x : !map.handle<@m>, !ebpf.fp, i64 -> !map.value<@m>
+  %w = ebpf.call 195(%m, %key, %x) : !map.handle<@m>, !ebpf.fp, i64 -> !map.value<@m>
+  // CHECK-NEXT: map.output %ctx to %m flags %x from %key size %x : !packet.ctx, !map.handle<@m>, i64, !ebpf.fp, i64 -> i64
+  %o = ebpf.call 25(%ctx, %m, %x, %key, %x) : !packet.ctx, !map.handle<@m>, i64, !ebpf.fp, i64 -> i64
+  // CHECK-NEXT: %f = ebpf.ld_sym @each
+  %f = ebpf.ld_sym @each -> reg
+  // CHECK-NEXT: map.for_each %m do %f with %key flags %x : !map.handle<@m>, reg, !ebpf.fp, i64 -> i64
+  %e = ebpf.call 164(%m, %f, %key, %x) : !map.handle<@m>, reg, !ebpf.fp, i64 -> i64
+  // CHECK-NEXT: map.spin_lock %v : !map.value<@m> -> reg
+  %l = ebpf.call 93(%v) : !map.value<@m> -> reg
+  // CHECK-NEXT: ebpf.call 87(%word
+  %p = ebpf.call 87(%word, %key, %x) : reg, !ebpf.fp, i64 -> i64
+  ebpf.end
 }

@@ -2,6 +2,8 @@
 
 map.decl @m "hash" key 4 value 8 entries 1 flags 0
 map.decl @outer "array_of_maps" key 4 value 4 entries 1 flags 0 {inner = @m}
+map.decl @sockets "sockmap" key 4 value 8 entries 1 flags 0
+map.decl @other "hash" key 8 value 8 entries 1 flags 0
 map.decl @".rodata" "array" key 4 value 8 entries 1 flags 0 {section = ".rodata", internal = unit}
 
 // CHECK-LABEL: ebpf.func @kinds
@@ -33,10 +35,17 @@ ebpf.func @kinds section "xdp" attributes {prog_type = "xdp"} {
   %key = ebpf.addi %fp, -4 : reg -> reg
   // CHECK-NEXT: ebpf.call 1(%m, %key) : !map.handle<@m>, !ebpf.fp -> !map.value<@m>
   %value = ebpf.call 1(%m, %key) : reg, reg -> reg
-  // A lookup in a map of maps gives a map, of which nothing is known.
+  // A lookup in a map of maps gives a map, one in a map of sockets neither that nor a value.
   %o = ebpf.ld_sym @outer -> reg
-  // CHECK: ebpf.call 1(%o, %key) : !map.handle<@outer>, !ebpf.fp -> reg
+  // CHECK: ebpf.call 1(%o, %key) : !map.handle<@outer>, !ebpf.fp -> !map.handle<@outer::@inner>
   %inner = ebpf.call 1(%o, %key) : reg, reg -> reg
+  // CHECK-NEXT: ebpf.call 1(%inner, %key) : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+  %inside = ebpf.call 1(%inner, %key) : reg, reg -> reg
+  %s = ebpf.ld_sym @sockets -> reg
+  // CHECK: ebpf.call 1(%s, %key) : !map.handle<@sockets>, !ebpf.fp -> reg
+  %socket = ebpf.call 1(%s, %key) : reg, reg -> reg
+  // CHECK: ebpf.call 195(%m, %key, %queue) : !map.handle<@m>, !ebpf.fp, i64 -> !map.value<@m>
+  %elsewhere = ebpf.call 195(%m, %key, %queue) : reg, reg, reg -> reg
   // A word from the stack may be anything, half a word is a scalar.
   // CHECK-NEXT: ebpf.ldx64 %fp[-8] : !ebpf.fp -> reg
   %spilled = ebpf.ldx64 %fp[-8] : reg -> reg
@@ -227,4 +236,27 @@ ebpf.func @perhaps section "xdp" attributes {prog_type = "xdp"} {
   // CHECK-NEXT: ebpf.ldx32 %x[16] : reg -> i64
   %z = ebpf.ldx32 %x[16] : reg -> reg
   ebpf.exit (%z) : reg
+}
+
+// Where several maps meet it is one of them; a map that was looked for may be null.
+
+// CHECK-LABEL: ebpf.func @chosen
+ebpf.func @chosen section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %a = ebpf.ld_sym @m -> reg
+  %b = ebpf.ld_sym @other -> reg
+  %o = ebpf.ld_sym @outer -> reg
+  %key = ebpf.frame -> reg
+  // CHECK: ebpf.jeqi %ctx, 0, ^join({{.*}} : !map.handle<@m, @other>), ^join({{.*}} : !map.handle<@m, @other>)
+  ebpf.jeqi %ctx, 0, ^join(%a : reg), ^join(%b : reg) : reg
+// CHECK: ^join(%h: !map.handle<@m, @other>):
+^join(%h : !ebpf.reg):
+  // CHECK-NEXT: ebpf.call 1(%h, %key) : !map.handle<@m, @other>, !ebpf.fp -> !map.value<@m, @other>
+  %v = ebpf.call 1(%h, %key) : reg, reg -> reg
+  %none = ebpf.movi 0 -> reg
+  %found = ebpf.call 1(%o, %key) : reg, reg -> reg
+  ebpf.jeqi %ctx, 0, ^last(%none : reg), ^last(%found : reg) : reg
+// CHECK: ^last(%i: !map.handle<@outer::@inner>):
+^last(%i : !ebpf.reg):
+  ebpf.end
 }

@@ -125,3 +125,26 @@ ebpf.func @at_once section "kprobe/x" {
 ^out:
   ebpf.exit(%r) : i64
 }
+
+// What is the call of a helper becomes that; a handle from a map of maps is tested as a value is.
+// CHECK-LABEL: ebpf.func @handles
+// CHECK:         %[[H:.*]] = ebpf.call 1(%{{.*}}, %{{.*}}) : !map.handle<@outer>, !ebpf.fp -> !map.handle<@outer::@inner>
+// CHECK:         arith.cmpi ne
+// CHECK:         %[[V:.*]] = ebpf.call 1(%[[H]], %p) : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+// CHECK-NEXT:    ebpf.ldx64 %[[V]][8]
+// CHECK-NEXT:    ebpf.call 87(%[[H]], %p, %{{.*}})
+map.decl @outer "array_of_maps" key 4 value 4 entries 16 flags 0
+ebpf.func @handles section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%p : !ebpf.fp, %i : i32):
+  %h = map.lookup @outer(%i) : i32 -> !map.handle<@outer::@inner>
+  %hit = map.hit %h : !map.handle<@outer::@inner> -> i1
+  %r = arith.constant 1 : i64
+  cf.cond_br %hit, ^in, ^out
+^in:
+  %v = map.lookup_via %h[%p] : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+  %x = map.load %v[8] : !map.value<@outer::@inner> -> i64
+  %rc = map.push %h, %p flags %x : !map.handle<@outer::@inner>, !ebpf.fp, i64 -> i64
+  cf.br ^out
+^out:
+  ebpf.exit(%r) : i64
+}

@@ -237,7 +237,7 @@ map.decl @m "prog_array" key 4 value 4 entries 1 flags 0 {initial = [{index = #b
 // A value of several maps names each once, in order; of no map there is none.
 
 ebpf.func @f section "xdp" {
-// expected-error@+1 {{the maps of a value are one or more, each once, in the order of their names}}
+// expected-error@+1 {{the maps of a type are one or more, each once, in the order of their names}}
 ^entry(%v : !map.value<@b, @a>):
   ebpf.end
 }
@@ -245,7 +245,7 @@ ebpf.func @f section "xdp" {
 // -----
 
 ebpf.func @f section "xdp" {
-// expected-error@+1 {{the maps of a value are one or more, each once, in the order of their names}}
+// expected-error@+1 {{the maps of a type are one or more, each once, in the order of their names}}
 ^entry(%v : !map.value<@a, @a>):
   ebpf.end
 }
@@ -256,5 +256,72 @@ ebpf.func @f section "xdp" {
 ^entry(%v : !map.value<@m>):
   // expected-error@+1 {{core must be a dictionary with}}
   %x = map.load %v[0] {core = {type = #builtin.int<1>}} : !map.value<@m> -> i8
+  ebpf.end
+}
+
+// -----
+
+ebpf.func @f section "xdp" {
+// expected-error@+1 {{the maps of a type are one or more, each once, in the order of their names}}
+^entry(%m : !map.handle<@b, @a>):
+  ebpf.end
+}
+
+// -----
+
+// What is in a map of maps is named after it.
+
+ebpf.func @f section "xdp" {
+// expected-error@+1 {{a map is @name, or @name::@inner for one that is in a map of maps}}
+^entry(%m : !map.handle<@outer::@other>):
+  ebpf.end
+}
+
+// -----
+
+ebpf.func @f section "xdp" {
+// expected-error@+1 {{a map is @name, or @name::@inner for one that is in a map of maps}}
+^entry(%v : !map.value<@outer::@inner::@inner>):
+  ebpf.end
+}
+
+// -----
+
+// A lookup in a map of maps gives a map.
+
+map.decl @outer "array_of_maps" key 4 value 4 entries 2 flags 0
+ebpf.func @f section "xdp" {
+^entry(%i : i32):
+  // expected-error@+1 {{a lookup in @outer gives !map.handle<@outer::@inner> or !ebpf.reg, not !map.value<@outer>}}
+  %m = map.lookup @outer(%i) : i32 -> !map.value<@outer>
+  ebpf.end
+}
+
+// -----
+
+// What is the call of a helper takes what the helper takes.
+
+ebpf.func @f section "xdp" {
+^entry(%m : !map.handle<@m>, %value : !ebpf.fp):
+  // expected-error@+1 {{bpf_map_push_elem takes 3 arguments, not 2}}
+  %rc = "map.push"(%m, %value) <{helper = #builtin.int<87>}> : (!map.handle<@m>, !ebpf.fp) -> i64
+  ebpf.end
+}
+
+// -----
+
+ebpf.func @f section "xdp" {
+^entry(%m : !map.value<@m>, %value : !ebpf.fp, %flags : i64):
+  // expected-error@+1 {{bpf_map_push_elem takes a map, a !map.handle, not !map.value<@m>}}
+  %rc = map.push %m, %value flags %flags : !map.value<@m>, !ebpf.fp, i64 -> i64
+  ebpf.end
+}
+
+// -----
+
+ebpf.func @f section "xdp" {
+^entry(%m : !map.handle<@m>, %value : !ebpf.fp):
+  // expected-error@+1 {{map.pop calls helper 88 (bpf_map_pop_elem), not 89}}
+  %rc = "map.pop"(%m, %value) <{helper = #builtin.int<89>}> : (!map.handle<@m>, !ebpf.fp) -> i64
   ebpf.end
 }

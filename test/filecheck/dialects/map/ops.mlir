@@ -35,3 +35,26 @@ ebpf.func @ops section "xdp" {
   %to = map.redirect @ports[%a] flags %rc : i64, i64 -> i64
   ebpf.exit (%to) : i64
 }
+
+// A map that is not known by name is a handle: one that is in a map of maps, or one of several.
+
+map.decl @like "hash" key 4 value 16 entries 1 flags 0 {template = unit}
+map.decl @outer "array_of_maps" key 4 value 4 entries 2 flags 0 {inner = @like}
+
+// CHECK-LABEL: ebpf.func @handles
+ebpf.func @handles section "xdp" {
+^entry(%one : !map.handle<@flows, @ports>, %key : !ebpf.fp, %a : i64, %i : i32):
+  // CHECK: %m = map.lookup @outer(%i) : i32 -> !map.handle<@outer::@inner>
+  %m = map.lookup @outer(%i) : i32 -> !map.handle<@outer::@inner>
+  // CHECK-NEXT: %hit = map.hit %m : !map.handle<@outer::@inner> -> i1
+  %hit = map.hit %m : !map.handle<@outer::@inner> -> i1
+  // CHECK-NEXT: %v = map.lookup_via %m[%key] : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+  %v = map.lookup_via %m[%key] : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+  // CHECK-NEXT: %x = map.load %v[8] : !map.value<@outer::@inner> -> i32
+  %x = map.load %v[8] : !map.value<@outer::@inner> -> i32
+  // CHECK-NEXT: %rc = map.update_via %one[%key], %key flags %a : !map.handle<@flows, @ports>, !ebpf.fp, !ebpf.fp, i64 -> i64
+  %rc = map.update_via %one[%key], %key flags %a : !map.handle<@flows, @ports>, !ebpf.fp, !ebpf.fp, i64 -> i64
+  // CHECK-NEXT: map.push %m, %key flags %a : !map.handle<@outer::@inner>, !ebpf.fp, i64 -> i64
+  %rc_1 = map.push %m, %key flags %a : !map.handle<@outer::@inner>, !ebpf.fp, i64 -> i64
+  ebpf.exit (%rc) : i64
+}

@@ -1,145 +1,29 @@
-"""The `map` dialect: what a program does to its maps.
-
-Keys and values are SSA values, not stack addresses: a key is the concatenation of its operands in memory order, each as
-wide as its type, little-endian; together they are exactly the map's key size, padding included.  Where a key's bytes
-are not all known, the `_at` operations take the address instead.  A lookup gives the address of the value, or null.
-"""
+"""Operations on maps that are named, and on values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import (
-    ArrayAttr,
-    FlatSymbolRefAttrConstr,
-    IntAttr,
-    IntegerType,
-    ModuleOp,
-    StringAttr,
-    SymbolNameConstraint,
-    SymbolRefAttr,
-    UnitAttr,
-    i1,
-    i32,
-    i64,
-)
-from xdsl.ir import Attribute, Dialect, Operation, SSAValue
+from xdsl.dialects.builtin import IntAttr, IntegerType, StringAttr, SymbolRefAttr, i1, i32, i64
+from xdsl.ir import SSAValue
 from xdsl.irdl import (
-    base,
-    irdl_attr_definition,
     irdl_op_definition,
     operand_def,
     opt_prop_def,
     opt_result_def,
-    param_def,
     prop_def,
     result_def,
     traits_def,
     var_operand_def,
 )
-from xdsl.parser import AttrParser
-from xdsl.printer import Printer
-from xdsl.traits import Pure, SymbolOpInterface
+from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from fsir.dialects._records import check_numbers, check_records
 from fsir.dialects.ebpf.base import EbpfOp, RelocatableOp
-from fsir.dialects.ebpf.types import RegType, WordType
-
-
-@irdl_attr_definition
-class HandleType(WordType):
-    """A map itself, as helpers take it."""
-
-    name = "map.handle"
-    map: SymbolRefAttr = param_def(base(SymbolRefAttr))
-
-
-@irdl_attr_definition
-class ValueType(WordType):
-    """The address of a value of a map (of a global-data section too), or null before `map.hit`. Where paths with values
-    of several maps meet it is one of theirs: `!map.value<@a, @b>`, the names in order."""
-
-    name = "map.value"
-    maps: ArrayAttr[SymbolRefAttr] = param_def(ArrayAttr.constr(base(SymbolRefAttr)))
-
-    def __init__(self, *names: str) -> None:
-        super().__init__(ArrayAttr(SymbolRefAttr(name) for name in sorted(set(names))))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The maps of which it may be a value."""
-        return tuple(reference.root_reference.data for reference in self.maps)
-
-    @property
-    def only(self) -> str | None:
-        """The map of which it is a value, where there is no other."""
-        return self.names[0] if len(self.maps) == 1 else None
-
-    def joined(self, other: ValueType) -> ValueType:
-        """The type of what is of either type."""
-        return ValueType(*self.names, *other.names)
-
-    def verify(self) -> None:
-        if not self.maps or list(self.names) != sorted(set(self.names)):
-            raise VerifyException("the maps of a value are one or more, each once, in the order of their names")
-
-    @classmethod
-    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        return [ArrayAttr(parser.parse_comma_separated_list(parser.Delimiter.ANGLE, parser.parse_attribute))]
-
-    def print_parameters(self, printer: Printer) -> None:
-        with printer.in_angle_brackets():
-            printer.print_list(self.maps, printer.print_attribute)
-
-
-@irdl_op_definition
-class DeclOp(EbpfOp):
-    """The declaration of a map, as the object defines it. `type` is the kernel's name in lower case (`lru_hash`,
-    `array` …), sizes are in bytes, `section` where its definition lives; one without a section was added by a pass, and
-    the exporter writes its definition. `inner` names the inner map of a map in map. `internal` marks global data."""
-
-    name = "map.decl"
-    FORMAT: ClassVar[tuple[str, ...]] = (
-        *("!sym_name", " ", "@type", " key ", "#key_size", " value ", "#value_size"),
-        *(" entries ", "#max_entries", " flags ", "#flags"),
-    )
-    sym_name = prop_def(SymbolNameConstraint())
-    type = prop_def(StringAttr)
-    key_size = prop_def(IntAttr)
-    value_size = prop_def(IntAttr)
-    max_entries = prop_def(IntAttr)
-    flags = prop_def(IntAttr)
-    section = opt_prop_def(StringAttr)
-    pinning = opt_prop_def(IntAttr)
-    numa_node = opt_prop_def(IntAttr)
-    map_extra = opt_prop_def(IntAttr)
-    inner = opt_prop_def(FlatSymbolRefAttrConstr)
-    initial = opt_prop_def(ArrayAttr[Attribute])
-    key_btf = opt_prop_def(IntAttr)
-    value_btf = opt_prop_def(IntAttr)
-    internal = opt_prop_def(UnitAttr)
-    template = opt_prop_def(UnitAttr)
-    traits = traits_def(SymbolOpInterface())
-
-    def verify_(self) -> None:
-        check_numbers(self.properties, _DECL_BITS)
-        check_records("an initial value", self.initial, {"index": IntAttr, "symbol": StringAttr})
-
-
-_DECL_BITS = dict.fromkeys(("key_size", "value_size", "max_entries", "flags", "pinning", "key_btf", "value_btf"), 32)
-_DECL_BITS |= {"map_extra": 64}
-
-
-def declaration_of(op: Operation, name: str) -> DeclOp | None:
-    """The `map.decl` of a map in the module that an operation is in. (Declarations come first in a module.)"""
-    top = op
-    while (parent := top.parent_op()) is not None:
-        top = parent
-    if not isinstance(top, ModuleOp):
-        return None
-    return next((d for d in top.body.block.ops if isinstance(d, DeclOp) and d.sym_name.data == name), None)
+from fsir.dialects.ebpf.types import RegType
+from fsir.dialects.map.decl import DeclOp, declaration_of
+from fsir.dialects.map.types import HandleType, ValueType, inner_name
 
 
 def _declared(op: EbpfOp) -> DeclOp:
@@ -162,17 +46,18 @@ def _check_size(op: EbpfOp, what: str, values: Sequence[SSAValue]) -> None:
 
 
 def _check_found(op: EbpfOp) -> None:
-    """Raise VerifyException unless a lookup gives the address of a value of its map, or a word of unknown kind."""
-    given = op.results[0].type
-    name = op.symbol_prop("map")
-    if not isinstance(given, RegType) and given != ValueType(name):
-        raise VerifyException(f"a lookup in @{name} gives !map.value<@{name}> or !ebpf.reg, not {given}")
+    """Raise VerifyException unless a lookup gives the address of a value, or a map that is in the map; or a word of
+    unknown kind."""
+    given, name = op.results[0].type, op.symbol_prop("map")
+    found = HandleType(inner_name(name)) if _declared(op).holds_maps else ValueType(name)
+    if not isinstance(given, RegType) and given != found:
+        raise VerifyException(f"a lookup in @{name} gives {found} or !ebpf.reg, not {given}")
 
 
 @irdl_op_definition
 class LookupOp(EbpfOp):
-    """The address of the value under a key, or null (bpf_map_lookup_elem). In maps of sockets and of maps it is that of
-    something else, a word of unknown kind."""
+    """The address of the value under a key, or null (bpf_map_lookup_elem). In a map of maps it is
+    a map's handle, or null; in one of sockets the address of something else, a word of unknown kind."""
 
     name = "map.lookup"
     FORMAT: ClassVar[tuple[str, ...]] = ("@map", "*key")
@@ -363,23 +248,3 @@ class AtomicOp(EbpfOp):
             raise VerifyException(f"atomics are of i32 or i64, not of {self.arg.type}")
         if self.res is not None and self.res.type != self.arg.type:
             raise VerifyException(f"the result is of the argument's type {self.arg.type}, not of {self.res.type}")
-
-
-MAP = Dialect(
-    "map",
-    [
-        DeclOp,
-        LookupOp,
-        LookupAtOp,
-        UpdateOp,
-        UpdateAtOp,
-        DeleteOp,
-        DeleteAtOp,
-        RedirectOp,
-        HitOp,
-        LoadOp,
-        StoreOp,
-        AtomicOp,
-    ],
-    [HandleType, ValueType],
-)
