@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdsl.ir import Operation, SSAValue
 
-from fsir.backends.af_xdp.writer import Emitter
+from fsir.backends.af_xdp.writer import Emitter, Needs
 from fsir.dialects import ebpf
 from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
@@ -21,6 +21,7 @@ def _check(op: Operation, base: SSAValue, offset: int, size: int, e: Emitter) ->
         return "proven", ""
     if e.is_proven(op, base, offset, size):
         return "proven", ""
+    e.needs(Needs.BOUNDS)
     match base.type:
         case PtrType() | EndType() | MetaType():
             return "packet", ""
@@ -34,6 +35,7 @@ def _check(op: Operation, base: SSAValue, offset: int, size: int, e: Emitter) ->
 def load(op: Operation, base: SSAValue, offset: int, width: int, e: Emitter) -> str:
     """An expression for the unsigned value of `width` bits at an address."""
     if isinstance(base.type, CtxType):
+        e.needs(Needs.BOUNDS)
         return _context_load(op, offset, width)
     kind, extra = _check(op, base, offset, width // 8, e)
     return f"fs_{kind}_u{width}(run, {extra}{e.address(base, offset)})"
@@ -53,6 +55,14 @@ def atomic_at(op: Operation, base: SSAValue, offset: int, width: int, e: Emitter
     _check_writable(op, base, e)
     kind, extra = _check(op, base, offset, width // 8, e)
     return f"fs_{kind}_at(run, {extra}{e.address(base, offset)}, {width // 8}, true)"
+
+
+def bytes_at(op: Operation, base: SSAValue, size: int, e: Emitter) -> str:
+    """An expression for the pointer to bytes that an operation reads, whatever they are bytes of."""
+    kind, extra = _check(op, base, 0, size, e)
+    if kind != "proven":
+        kind, extra = "any", ""
+    return f"fs_{kind}_at(run, {extra}{e.address(base, 0)}, {size}, false)"
 
 
 def _context_load(op: Operation, offset: int, width: int) -> str:

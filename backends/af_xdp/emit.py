@@ -19,7 +19,7 @@ from fsir.backends.af_xdp.capabilities import IN_PLACE_TYPES, MAP_TYPES
 from fsir.backends.af_xdp.function import FunctionWriter
 from fsir.backends.af_xdp.ops_ebpf import c_prototype
 from fsir.backends.af_xdp.part import IN_FRAME_TRANSPORTS, MapUse, Part, select_part
-from fsir.backends.af_xdp.writer import parameter_registers
+from fsir.backends.af_xdp.writer import Needs, parameter_registers
 from fsir.backends.handoff import Layout
 from fsir.driver.targets import EmitOptions
 
@@ -198,13 +198,28 @@ def _arrival(resume: int, layout: Layout, transport: str, tickets: Collection[in
 
 
 def _program(part: Part) -> str:
-    writers = [FunctionWriter(func, part.c_names[name], part) for name, func in part.functions.items()]
+    writers = [
+        FunctionWriter(func, part.c_names[name], part, entry=func is part.entry and not part.calls_entry)
+        for name, func in part.functions.items()
+    ]
     bodies = [writer.write() for writer in writers]
+    whole = part.arrivals or part.calls_entry
+    needed = Needs.BOUNDS if whole else max(writer.needed for writer in writers)
+    if needed < Needs.BOUNDS:
+        at = list(part.functions.values()).index(part.entry)
+        writers[at] = FunctionWriter(part.entry, part.c_names[part.entry.symbol], part, entry=True, takes_bounds=True)
+        bodies[at] = writers[at].write()
     library = "".join(f"{c_prototype(each)}\n" for each in part.library.values())
     if library:
         library = f"/* What a library has to define. */\n{library}"
     prototypes = library + "".join(f"FS_UNUSED {writer.prototype()}\n" for writer in writers)
-    return "\n".join((_QUIET, prototypes, _dispatch(part), *bodies, _start(part)))
+    return "\n".join((_QUIET, _needs(needed), prototypes, _dispatch(part), *bodies, _start(part, needed)))
+
+
+def _needs(needed: Needs) -> str:
+    return f"""/* Whether a packet can end in the middle, or change the run's state; whether that has its bounds. */
+enum {{ FS_NEEDS_RUN = {int(needed >= Needs.RUN)}, FS_NEEDS_BOUNDS = {int(needed >= Needs.BOUNDS)} }};
+"""
 
 
 def _dispatch(part: Part) -> str:
@@ -233,12 +248,14 @@ FS_API uint64_t fs_call(struct fs_run *run, uint64_t function, uint64_t a1, uint
 """
 
 
-def _start(part: Part) -> str:
+def _start(part: Part, needed: Needs) -> str:
     context = "(uint64_t)(uintptr_t)&run->context"
     args = "".join(f", {context}" if register == 1 else ", 0" for register in parameter_registers(part.entry))
+    args += ", data, end" if needed < Needs.BOUNDS else ""
     return f"""/* Where a packet enters. */
-static uint64_t fs_program(struct fs_run *run)
+static uint64_t fs_program(struct fs_run *run, uint64_t data, uint64_t end)
 {{
+	(void)data, (void)end;
 	return {part.c_names[part.entry.symbol]}(run{args});
 }}
 """

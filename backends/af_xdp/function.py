@@ -21,7 +21,19 @@ from fsir.analysis.in_bounds import InBounds
 from fsir.analysis.libraries import Prototype
 from fsir.backends.af_xdp import ops_ebpf, ops_map, ops_packet, ops_placement, ops_scalar
 from fsir.backends.af_xdp.names import Names, hint_of
-from fsir.backends.af_xdp.writer import CONDITIONS, GOTOS, PURE, RULES, c_type, cut, operand, plus, width_of
+from fsir.backends.af_xdp.writer import (
+    CONDITIONS,
+    GOTOS,
+    PURE,
+    RULES,
+    Needs,
+    c_type,
+    cut,
+    needs_of,
+    operand,
+    plus,
+    width_of,
+)
 from fsir.dialects import ebpf, packet
 from fsir.driver.diagnostics import fail, place_of
 from fsir.interp.helpers import HELPERS
@@ -70,9 +82,15 @@ class _Lines:
 
 
 class FunctionWriter:
-    """The emitter (`writer.Emitter`) of one function."""
+    """The emitter (`writer.Emitter`) of one function. `needed` is known when it is written. An `entry` is given the
+    packet's bounds; with `takes_bounds` it uses them, and does not look at those in `struct fs_run`."""
 
-    def __init__(self, func: ebpf.FuncOp, c_name: str, unit: Unit) -> None:
+    def __init__(
+        self, func: ebpf.FuncOp, c_name: str, unit: Unit, entry: bool = False, takes_bounds: bool = False
+    ) -> None:
+        self.needed = Needs.NOTHING
+        self._entry = entry
+        self._takes_bounds = takes_bounds
         self.func = func
         self.unit = unit
         self.c_name = c_name
@@ -93,6 +111,7 @@ class FunctionWriter:
         self._nests = False
         self._proven: InBounds | None = None
         self._frame_size = self._layout_frame()
+        self._bounds = {"data": self._names.fresh("packet"), "end": self._names.fresh("behind")} if takes_bounds else {}
 
     def _layout_frame(self) -> int:
         size = 0
@@ -200,7 +219,7 @@ class FunctionWriter:
         self._current.lines.append(text)
 
     def leave(self, expression: str) -> None:
-        if self._nests:
+        if self._nests or (self._uses_frame and not self._entry):
             self.line(f"fs_leave(run, {self._frame_size if self._uses_frame else 0});")
         self.line(f"return {expression};")
 
@@ -241,6 +260,16 @@ class FunctionWriter:
             self._proven = InBounds(self.func.body, self.unit.effects, lambda name: self.map_sizes(name)[1])
         return self._proven.holds(op, base, offset, size)
 
+    def needs(self, what: Needs) -> None:
+        self.needed = max(self.needed, what)
+
+    def bound(self, name: str) -> str:
+        if self._takes_bounds:
+            return self._bounds[name]
+        if not self._entry:
+            self.needs(Needs.BOUNDS)
+        return f"run->{name}"
+
     def frame_pointer(self) -> str:
         return "fp"
 
@@ -254,6 +283,7 @@ class FunctionWriter:
         tree = DominatorTree(self.func.body)
         order = [block for block in self.func.body.blocks if tree.is_reachable(block)]
         self._uses_frame = any(isinstance(op, ebpf.FpOp | ebpf.AllocaOp) for block in order for op in block.ops)
+        self._nests = not self._entry and any(_calls_back(op) for block in order for op in block.ops)
         if self._uses_frame:
             assert self._names.fresh("fp") == "fp"
         params = [self._names.fresh(hint_of(arg)) for arg in self.func.entry.args]
@@ -270,7 +300,7 @@ class FunctionWriter:
     def prototype(self) -> str:
         """The declaration of the function."""
         params = "".join(f", {c_type(width_of(arg.type))}" for arg in self.func.entry.args)
-        return f"static uint64_t {self.c_name}(struct fs_run *run{params});"
+        return f"static uint64_t {self.c_name}(struct fs_run *run{params}{', uint64_t' * len(self._bounds)});"
 
     def _name_blocks(self, order: Sequence[Block]) -> None:
         labels = Names()
@@ -289,6 +319,7 @@ class FunctionWriter:
             self._op = op
             if op.name in PURE and all(not any(True for _ in result.uses) for result in op.results):
                 continue
+            self.needs(needs_of(op.name))
             written = RULES.get(op.name)
             if written is not None:
                 written(op, self)
@@ -357,6 +388,8 @@ class FunctionWriter:
         typed = [
             f", {c_type(width_of(arg.type))} {name}" for arg, name in zip(self.func.entry.args, params, strict=True)
         ]
+        typed += [f", uint64_t {name}" for name in self._bounds.values()]
+        params = [*params, *self._bounds.values()]
         head = f"static uint64_t {self.c_name}(struct fs_run *run{''.join(typed)})"
         body: list[str] = []
         for block in order:

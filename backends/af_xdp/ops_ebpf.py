@@ -15,9 +15,11 @@ from fsir.backends.af_xdp.writer import (
     CONDITIONS,
     GOTOS,
     M64,
+    NEEDS,
     PURE,
     RULES,
     Emitter,
+    Needs,
     Rule,
     literal,
     operand,
@@ -235,6 +237,9 @@ FORM_RULES: dict[Form, FormRule] = {
     Form.EXIT: _exit,
 }
 _PURE_FORMS = {Form.ALU_RR, Form.ALU_RI, Form.UNARY, Form.MOV_RR, Form.MOV_RI, Form.LDDW}
+_NEEDS = dict.fromkeys((Form.LDX, Form.STX, Form.ST, Form.LOAD_ACQ, Form.STORE_REL, Form.EXIT), Needs.NOTHING) | (
+    dict.fromkeys((Form.ATOMIC, Form.ATOMIC_FETCH, Form.CMPXCHG), Needs.RUN)
+)
 
 
 def _row_rule(row: Opcode, form_rule: FormRule) -> Rule:
@@ -260,21 +265,24 @@ for _row in OPCODES:
         RULES[f"ebpf.{_row.name}"] = _row_rule(_row, FORM_RULES[_row.form])
         if _row.form in _PURE_FORMS:
             PURE.add(f"ebpf.{_row.name}")
+        elif _row.form in _NEEDS:
+            NEEDS[f"ebpf.{_row.name}"] = _NEEDS[_row.form]
     elif _row.form in (Form.JCC_RR, Form.JCC_RI):
         CONDITIONS[f"ebpf.{_row.name}"] = _jump_rule(_row)
     elif _row.form is Form.JA:
         GOTOS.add(f"ebpf.{_row.name}")
 GOTOS.add("ebpf.fallthrough")
 CONDITIONS["ebpf.may_goto"] = lambda op, e: "fs_budget_spent(run)"
+NEEDS["ebpf.may_goto"] = Needs.RUN
 
 
-@rule("ebpf.ld_sym", pure=True)
+@rule("ebpf.ld_sym", pure=True, needs=Needs.RUN)
 def _ld_sym(op: Operation, e: Emitter) -> None:
     assert isinstance(op, ebpf.LdSymOp)
     e.set(op.res, e.symbol(op))
 
 
-@rule("ebpf.frame", "ebpf.alloca", pure=True)
+@rule("ebpf.frame", "ebpf.alloca", pure=True, needs=Needs.RUN)
 def _frame(op: Operation, e: Emitter) -> None:
     offset = e.frame_offset(op.results[0])
     assert offset is not None
@@ -291,7 +299,7 @@ def _cast(op: Operation, e: Emitter) -> None:
     e.set(op.results[0], e.wide(op.operands[0]))
 
 
-@rule("ebpf.end")
+@rule("ebpf.end", needs=Needs.RUN)
 def _end(op: Operation, e: Emitter) -> None:
     e.line('fs_fail(run, "control ran off the end of the function");')
 

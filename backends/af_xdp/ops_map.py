@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from xdsl.ir import Operation, SSAValue
 
-from fsir.backends.af_xdp.access import atomic_at, load, store
+from fsir.backends.af_xdp.access import atomic_at, bytes_at, load, store
 from fsir.backends.af_xdp.ops_packet import bits_of
-from fsir.backends.af_xdp.writer import RULES, Emitter, c_type, rule, width_of
+from fsir.backends.af_xdp.writer import RULES, Emitter, Needs, c_type, rule, width_of
 from fsir.dialects import map as maps
 from fsir.driver.diagnostics import fail
 
@@ -29,11 +29,7 @@ def _bytes_of(op: Operation, values: Sequence[SSAValue], size: int, what: str, e
     return f"&{name}"
 
 
-def _at(e: Emitter, value: SSAValue, size: int) -> str:
-    return f"fs_any_at(run, {e.use(value)}, {size}, false)"
-
-
-@rule("map.lookup")
+@rule("map.lookup", needs=Needs.RUN)
 def _lookup(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.LookupOp)
     name = op.symbol_prop("map")
@@ -41,15 +37,15 @@ def _lookup(op: Operation, e: Emitter) -> None:
     e.set(op.res, f"fs_map_lookup(run, {index}, {_bytes_of(op, op.key, key_size, 'key', e)})")
 
 
-@rule("map.lookup_at")
+@rule("map.lookup_at", needs=Needs.RUN)
 def _lookup_at(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.LookupAtOp)
     name = op.symbol_prop("map")
     index, (key_size, _) = e.map_index(op, name), e.map_sizes(name)
-    e.set(op.res, f"fs_map_lookup(run, {index}, {_at(e, op.key, key_size)})")
+    e.set(op.res, f"fs_map_lookup(run, {index}, {bytes_at(op, op.key, key_size, e)})")
 
 
-@rule("map.update")
+@rule("map.update", needs=Needs.RUN)
 def _update(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.UpdateOp)
     name = op.symbol_prop("map")
@@ -60,16 +56,16 @@ def _update(op: Operation, e: Emitter) -> None:
     e.set(op.res, f"fs_map_update(run, {index}, {key}, {value}, {e.use(op.operands[-1])})")
 
 
-@rule("map.update_at")
+@rule("map.update_at", needs=Needs.RUN)
 def _update_at(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.UpdateAtOp)
     name = op.symbol_prop("map")
     index, (key_size, value_size) = e.map_index(op, name), e.map_sizes(name)
-    key, value = _at(e, op.key, key_size), _at(e, op.value, value_size)
+    key, value = bytes_at(op, op.key, key_size, e), bytes_at(op, op.value, value_size, e)
     e.set(op.res, f"fs_map_update(run, {index}, {key}, {value}, {e.use(op.flags)})")
 
 
-@rule("map.delete")
+@rule("map.delete", needs=Needs.RUN)
 def _delete(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.DeleteOp)
     name = op.symbol_prop("map")
@@ -77,15 +73,15 @@ def _delete(op: Operation, e: Emitter) -> None:
     e.set(op.res, f"fs_map_delete(run, {index}, {_bytes_of(op, op.key, key_size, 'key', e)})")
 
 
-@rule("map.delete_at")
+@rule("map.delete_at", needs=Needs.RUN)
 def _delete_at(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.DeleteAtOp)
     name = op.symbol_prop("map")
     index, (key_size, _) = e.map_index(op, name), e.map_sizes(name)
-    e.set(op.res, f"fs_map_delete(run, {index}, {_at(e, op.key, key_size)})")
+    e.set(op.res, f"fs_map_delete(run, {index}, {bytes_at(op, op.key, key_size, e)})")
 
 
-@rule("map.redirect")
+@rule("map.redirect", needs=Needs.RUN)
 def _redirect(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.RedirectOp)
     index = e.map_index(op, op.symbol_prop("map"))
@@ -102,20 +98,20 @@ def _hit(op: Operation, e: Emitter) -> None:
     e.set(op.results[0], f"{e.use(op.operands[0])} != 0", 1)
 
 
-@rule("map.load")
+@rule("map.load", needs=Needs.NOTHING)
 def _load(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.LoadOp)
     width = bits_of(op, width_of(op.res.type))
     e.set(op.res, load(op, op.value, op.int_prop("off"), width, e), width)
 
 
-@rule("map.store")
+@rule("map.store", needs=Needs.NOTHING)
 def _store(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.StoreOp)
     store(op, op.value, op.int_prop("off"), bits_of(op, width_of(op.stored.type)), e.use(op.stored), e)
 
 
-@rule("map.atomic")
+@rule("map.atomic", needs=Needs.RUN)
 def _atomic(op: Operation, e: Emitter) -> None:
     assert isinstance(op, maps.AtomicOp)
     width = width_of(op.arg.type)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from xdsl.ir import Operation
 
 from fsir.backends.af_xdp.access import load, store
-from fsir.backends.af_xdp.writer import Emitter, plus, rule, width_of
+from fsir.backends.af_xdp.writer import Emitter, Needs, plus, rule, width_of
 from fsir.dialects import packet
 from fsir.driver.diagnostics import fail
 
-_POSITIONS = {"packet.data": "data", "packet.end": "end", "packet.meta": "meta"}
 
-
-@rule(*_POSITIONS)
+@rule("packet.data", "packet.end", needs=Needs.NOTHING)
 def _position(op: Operation, e: Emitter) -> None:
-    e.set(op.results[0], f"run->{_POSITIONS[op.name]}")
+    e.set(op.results[0], e.bound(op.name.removeprefix("packet.")))
+
+
+@rule("packet.meta")
+def _meta(op: Operation, e: Emitter) -> None:
+    e.set(op.results[0], "run->meta")
 
 
 @rule("packet.ctx_load")
@@ -47,14 +50,14 @@ def _guard(op: Operation, e: Emitter) -> None:
     e.set(op.res, f"{plus(e.wide(op.ptr), op.int_prop('size'))} <= {e.wide(op.end)}", 1)
 
 
-@rule("packet.load")
+@rule("packet.load", needs=Needs.NOTHING)
 def _load(op: Operation, e: Emitter) -> None:
     assert isinstance(op, packet.LoadOp)
     width = bits_of(op, width_of(op.res.type))
     e.set(op.res, load(op, op.ptr, op.int_prop("off"), width, e), width)
 
 
-@rule("packet.store")
+@rule("packet.store", needs=Needs.NOTHING)
 def _store(op: Operation, e: Emitter) -> None:
     assert isinstance(op, packet.StoreOp)
     store(op, op.ptr, op.int_prop("off"), bits_of(op, width_of(op.value.type)), e.use(op.value), e)
@@ -72,6 +75,6 @@ def _adjust(op: Operation, e: Emitter) -> None:
     e.set(op.results[0], f"fs_{op.name.removeprefix('packet.')}(run, {e.use(op.operands[1])})")
 
 
-@rule("packet.verdict")
+@rule("packet.verdict", needs=Needs.NOTHING)
 def _verdict(op: Operation, e: Emitter) -> None:
     e.leave(e.use(op.operands[0]))

@@ -78,6 +78,11 @@ class Part:
         """Whether it works on copies of what the kernel's part changes, too, when that waits."""
         return any(use.sharing == "turns" for use in self.maps.values())
 
+    @property
+    def calls_entry(self) -> bool:
+        """Whether the program's main function is called from itself or another one."""
+        return any(self.entry.symbol in _named(op) for func in self.functions.values() for op in func.walk())
+
     # function.Unit
 
     @cached_property
@@ -226,12 +231,17 @@ def _reachable(entry: ebpf.FuncOp, functions: dict[str, ebpf.FuncOp]) -> dict[st
     stack = [entry]
     while stack:
         for op in stack.pop().walk():
-            named = op.properties.get("callee") or op.properties.get("sym")
-            name = named.root_reference.data if isinstance(named, SymbolRefAttr) else None
-            if name in functions and name not in found:
-                found.add(name)
-                stack.append(functions[name])
+            for name in _named(op):
+                if name in functions and name not in found:
+                    found.add(name)
+                    stack.append(functions[name])
     return {name: func for name, func in functions.items() if name in found}
+
+
+def _named(op: Operation) -> Iterable[str]:
+    """The symbol that an operation calls, or takes the address of."""
+    named = op.properties.get("callee") or op.properties.get("sym")
+    return [named.root_reference.data] if isinstance(named, SymbolRefAttr) else []
 
 
 def _arrivals(module: ModuleOp, part: str) -> dict[int, tuple[Layout, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Protocol
 
 from xdsl.dialects.builtin import IntegerType
@@ -20,6 +21,16 @@ M64 = (1 << 64) - 1
 M32 = (1 << 32) - 1
 
 _ATOM = re.compile(r"\w+$|\w+\([^()]*\)$|\((?:[^()]|\([^()]*\))*\)$")
+
+
+class Needs(IntEnum):
+    """What an operation has to do with the state of a packet's processing, `struct fs_run`."""
+
+    NOTHING = 0
+    RUN = 1
+    """It changes it, or may end the packet."""
+    BOUNDS = 2
+    """It looks at the packet's bounds, too, or changes them."""
 
 
 class Emitter(Protocol):
@@ -63,6 +74,14 @@ class Emitter(Protocol):
 
     def is_proven(self, op: Operation, base: SSAValue, offset: int, size: int) -> bool:
         """Whether `size` bytes at `base + offset`, which `op` accesses, surely lie in one object of the program."""
+        ...
+
+    def needs(self, what: Needs) -> None:
+        """The C written last needs so much."""
+        ...
+
+    def bound(self, name: str) -> str:
+        """An expression for where the packet begins (`data`) or ends (`end`)."""
         ...
 
     def fresh(self, hint: str) -> str:
@@ -114,12 +133,24 @@ PURE: set[str] = set()
 """Operations that may be written where their only use is, instead of where they stand."""
 
 
-def rule(*names: str, pure: bool = False) -> Callable[[Rule], Rule]:
+NEEDS: dict[str, Needs] = {}
+"""What operations need other than by what they call of `Emitter`; those that are not here, and neither pure nor jumps,
+need everything."""
+
+
+def needs_of(name: str) -> Needs:
+    """What an operation of this name needs."""
+    return NEEDS.get(name, Needs.NOTHING if name in PURE | GOTOS | CONDITIONS.keys() else Needs.BOUNDS)
+
+
+def rule(*names: str, pure: bool = False, needs: Needs | None = None) -> Callable[[Rule], Rule]:
     """Register a function as the rule of operations."""
 
     def register(function: Rule) -> Rule:
         for name in names:
             RULES[name] = function
+            if needs is not None:
+                NEEDS[name] = needs
             if pure:
                 PURE.add(name)
         return function

@@ -51,6 +51,9 @@ class InBounds:
         """How many bytes are known to be at a base."""
         if isinstance(owner, ebpf.AllocaOp):
             return owner.int_prop("size")
+        if isinstance(owner, ebpf.LdSymOp):  # global data are always there
+            offset = owner.int_prop("offset")
+            return self._value_size(owner.symbol_prop("sym")) - offset if offset >= 0 else 0
         assert isinstance(owner, map.LookupOp | map.LookupAtOp)
         return self._value_size(owner.symbol_prop("map")) if self._is_hit(op, base) else 0
 

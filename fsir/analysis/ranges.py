@@ -68,7 +68,7 @@ Base = Start | End | _Frame | SSAValue
 @dataclass(frozen=True, slots=True)
 class Range:
     """A word that is `base` + x, computed without a limit and then cut to 64 bits, for some x from `low` to `high`; a
-    number if `base` is None. A lookup's result is the base of the addresses in the value (and may be null)."""
+    number if `base` is None. A lookup's result is the base of addresses in the value (and may be null)."""
 
     base: Base | None
     low: int
@@ -371,6 +371,8 @@ class Ranges:
             case ebpf.FpOp():
                 return Range(FRAME, 0, 0)
             case map.LookupOp() | map.LookupAtOp() | ebpf.AllocaOp():
+                return Range(result, 0, 0)
+            case ebpf.LdSymOp() if isinstance(result.type, map.ValueType):
                 return Range(result, 0, 0)
         constant = constant_of(result)
         if constant is not None:

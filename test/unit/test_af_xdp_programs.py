@@ -455,6 +455,28 @@ def test_calls_and_bounded_loop() -> None:
     )
 
 
+def test_a_function_with_a_frame_is_called_often() -> None:
+    """Each call gives its frame back, and does not count as nested any more."""
+    square = """
+    ebpf.func @square section "xdp" {
+    ^entry(%a: i64):
+      %fp = ebpf.frame -> !ebpf.fp
+      ebpf.stx64 %fp[-8], %a : !ebpf.fp, i64
+      %b = ebpf.ldx64 %fp[-8] : !ebpf.fp -> i64
+      %r = arith.muli %a, %b : i64
+      ebpf.exit(%r) : i64
+    }"""
+    calls = "".join(f"%v{n + 1} = ebpf.call_local @square(%v{n}) : i64 -> i64\n" for n in range(12))
+    code = f"""
+      %v0 = arith.constant 3 : i64
+      {calls}
+      %low = arith.constant 1 : i64
+      %verdict = arith.andi %v12, %low : i64
+      packet.verdict %verdict : i64
+    """
+    agree(xdp(code, after=square))
+
+
 def test_recursion_is_stopped() -> None:
     recursive = """
     ebpf.func @deep section "xdp" {

@@ -153,7 +153,7 @@ FS_EXPORT void fs_process(struct fs_packet *packet)
 	run->counters.received++;
 	reason = setjmp(run->escape);
 	if (!reason) {
-		packet->verdict = fs_run_packet(run);
+		packet->verdict = fs_run_packet(run, run->data, run->end);
 	} else {
 		fs_abandon(run, reason);
 		packet->verdict = XDP_VERDICT_DROP;

@@ -106,16 +106,12 @@ FS_API struct fs_value *fs_value_by_token(struct fs_run *run, uint32_t map, uint
 	return NULL;
 }
 
-FS_API uint64_t fs_map_lookup(struct fs_run *run, uint32_t index, const void *key)
+/* A lookup in a map whose values are copied. */
+FS_API uint64_t fs_copied_lookup(struct fs_run *run, uint32_t index, const void *key)
 {
 	const struct fs_map *map = &fs_maps[index];
 	struct fs_value *value, *same;
-	uint32_t number;
 
-	if (map->direct) {
-		memcpy(&number, key, sizeof(number));
-		return number < map->max_entries ? (uint64_t)(uintptr_t)map->direct + number * map->stride : 0;
-	}
 	fs_map_use(run, map, false);
 	value = fs_value_of(run, index, key);
 	if (!value) {
@@ -136,6 +132,17 @@ FS_API uint64_t fs_map_lookup(struct fs_run *run, uint32_t index, const void *ke
 		run->values = value;
 	}
 	return (uint64_t)(uintptr_t)value->data;
+}
+
+FS_INLINE uint64_t fs_map_lookup(struct fs_run *run, uint32_t index, const void *key)
+{
+	const struct fs_map *map = &fs_maps[index];
+	uint32_t number;
+
+	if (!map->direct)
+		return fs_copied_lookup(run, index, key);
+	memcpy(&number, key, sizeof(number));
+	return number < map->max_entries ? (uint64_t)(uintptr_t)map->direct + number * map->stride : 0;
 }
 
 /* After a change through the map: what becomes of the copy that the program may still hold. */
@@ -176,11 +183,14 @@ FS_API uint64_t fs_map_delete(struct fs_run *run, uint32_t map, const void *key)
 }
 
 /* The address of a byte in a global-data section. */
-FS_API uint64_t fs_global(struct fs_run *run, uint32_t map, uint64_t offset)
+FS_INLINE uint64_t fs_global(struct fs_run *run, uint32_t map, uint64_t offset)
 {
 	static const uint8_t first[4];
+	const uint64_t value = fs_map_lookup(run, map, first);
 
-	return fs_map_lookup(run, map, first) + offset;
+	if (FS_UNLIKELY(!value))
+		fs_fail(run, "global data cannot be read");
+	return value + offset;
 }
 
 /* A map as a word that helpers take, and back. */
@@ -243,8 +253,9 @@ FS_INLINE void fs_values_end(struct fs_run *run)
 {
 	if (!FS_MAP_COUNT)
 		return;
-	if (run->values)
+	if (run->block) {
 		fs_write_back(run);
-	run->block = NULL;
+		run->block = NULL;
+	}
 	fs_env_release(run);
 }

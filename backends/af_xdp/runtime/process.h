@@ -17,21 +17,25 @@ FS_API uint32_t fs_finish(struct fs_run *run)
 	return how == FS_FINISHED_PASS ? XDP_VERDICT_PASS : XDP_VERDICT_ABORTED;
 }
 
-/* The verdict. `run` holds the packet's bounds. */
-FS_INLINE uint32_t fs_run_packet(struct fs_run *run)
+/* The verdict on the packet of which the first byte is at `data`, the last one before `end`. If the program looks at them
+ * (FS_NEEDS_BOUNDS), `run` holds the packet's bounds, too. */
+FS_INLINE uint32_t fs_run_packet(struct fs_run *run, uint64_t data, uint64_t end)
 {
 	uint32_t verdict;
 
-	run->depth = 0;
-	run->stack_top = 0;
-	run->loops = 0;
-	run->redirect.kind = FS_NOWHERE;
+	if (FS_NEEDS_RUN) {
+		run->depth = 0;
+		run->stack_top = 0;
+		run->loops = 0;
+		run->redirect.kind = FS_NOWHERE;
+	}
 	if (FS_UNLIKELY(!fs_arrive(run)))
 		fs_refuse(run);
 	if (FS_ARRIVAL_COUNT && run->header && FS_UNLIKELY(fs_is_finished(run->resume)))
 		return fs_finish(run);
-	verdict = (uint32_t)fs_program(run);
-	fs_values_end(run);
+	verdict = (uint32_t)fs_program(run, data, end);
+	if (FS_NEEDS_RUN)
+		fs_values_end(run);
 	return verdict;
 }
 

@@ -30,8 +30,9 @@ struct fs_queue {
 	uint32_t outstanding; /* frames in transmission */
 	uint32_t prepared;    /* of those, on the transmit ring and not yet shown to the kernel */
 	uint32_t idle;	      /* looks for packets, in vain */
-	uint32_t turn;	      /* the packet of the batch that is being processed */
+	const struct xdp_desc *first, *turn, *behind; /* of a batch: its packets, and the one that is being processed */
 	uint64_t kept;	      /* those of the batch that are being transmitted, a bit for each */
+	uint32_t others;      /* those of the batch that are not dropped */
 	struct fs_reentry reentry;
 	struct fs_run run;
 };
@@ -238,7 +239,7 @@ static bool fs_transmit(struct fs_queue *queue)
 	descriptor->options = 0;
 	queue->prepared++;
 	queue->outstanding++;
-	queue->kept |= UINT64_C(1) << queue->turn;
+	queue->kept |= UINT64_C(1) << (queue->turn - queue->first);
 	return true;
 }
 
@@ -261,11 +262,12 @@ static void fs_kick(struct fs_queue *queue, bool idle)
 		recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 
-/* Carry the verdict out. */
+/* Carry out a verdict other than XDP_DROP. */
 static void fs_conclude(struct fs_queue *queue, uint32_t verdict)
 {
 	struct fs_run *run = &queue->run;
 
+	queue->others++;
 	switch (verdict) {
 	case XDP_PASS: /* counted when it has gone */
 		run->counters.pass_errors += !fs_pass(&queue->reentry, run);
@@ -276,54 +278,67 @@ static void fs_conclude(struct fs_queue *queue, uint32_t verdict)
 	case XDP_TX:
 		*(fs_transmit(queue) ? &run->counters.transmitted : &run->counters.tx_full) += 1;
 		break;
-	case XDP_DROP:
-		run->counters.dropped++;
-		break;
 	default:
 		run->counters.aborted++;
 	}
 }
 
 /* Have the bytes of a packet come into the cache; a header may stand in front of it. */
-static void fs_prefetch(const struct fs_queue *queue, uint32_t at)
+static void fs_prefetch(const uint8_t *packet)
 {
-	const uint8_t *packet = queue->memory + xsk_ring_cons__rx_desc(&queue->rx, at)->addr;
-
 	if (FS_ARRIVAL_COUNT)
 		__builtin_prefetch(packet - 64);
 	__builtin_prefetch(packet);
 }
 
-/* Process `count` received packets, from number queue->turn on. (Inlined behind setjmp(), it would have no registers.) */
-__attribute__((noinline)) static void fs_process_batch(struct fs_queue *queue, uint32_t at, uint32_t count)
+static void fs_set_bounds(struct fs_queue *queue, uint64_t data, uint64_t end)
 {
 	struct fs_run *run = &queue->run;
 
-	for (uint32_t i = queue->turn; i < count; i++) {
-		const struct xdp_desc *descriptor = xsk_ring_cons__rx_desc(&queue->rx, at + i);
-		uint64_t address = descriptor->addr;
-		uint64_t frame = (uint64_t)(uintptr_t)queue->memory + (address & ~(uint64_t)(FS_FRAME - 1));
+	run->data = run->meta = data;
+	run->end = end;
+	run->first = (data & ~(uint64_t)(FS_FRAME - 1)) + FS_RESERVED; /* frames are aligned, see fs_packet_memory() */
+}
 
-		queue->turn = i;
-		if (i + FS_AHEAD < count)
-			fs_prefetch(queue, at + i + FS_AHEAD);
-		run->data = run->meta = (uint64_t)(uintptr_t)queue->memory + address;
-		run->end = run->data + descriptor->len;
-		run->first = frame + FS_RESERVED;
-		fs_conclude(queue, fs_run_packet(run));
+/* Process the packets of a batch from number queue->turn on. (Inlined behind setjmp(), it would have no registers.) Between
+ * two packets there should be little to do: how much of the next one's work the CPU begins meanwhile depends on it. */
+__attribute__((noinline)) static void fs_process_batch(struct fs_queue *queue)
+{
+	const struct xdp_desc *const behind = queue->behind, *const nearly = behind - FS_AHEAD;
+	const uint8_t *const memory = queue->memory;
+	struct fs_run *run = &queue->run;
+
+	for (const struct xdp_desc *packet = queue->turn; packet < behind; packet++) {
+		const uint64_t data = (uint64_t)(uintptr_t)memory + packet->addr, end = data + packet->len;
+		uint32_t verdict;
+
+		if (packet < nearly)
+			fs_prefetch(memory + packet[FS_AHEAD].addr);
+		if (FS_NEEDS_RUN)
+			queue->turn = packet;
+		if (FS_NEEDS_BOUNDS)
+			fs_set_bounds(queue, data, end);
+		verdict = fs_run_packet(run, data, end);
+		if (verdict == XDP_DROP)
+			continue;
+		if (!FS_NEEDS_BOUNDS)
+			fs_set_bounds(queue, data, end);
+		queue->turn = packet;
+		fs_conclude(queue, verdict);
 	}
 }
 
 /* The frames of the batch go back to the kernel at once, those that are being transmitted excepted. The kernel shows
  * packets before it shows that their places on the fill ring are free: if that came in between, they go back later. */
-static void fs_recycle(struct fs_queue *queue, uint32_t at, uint32_t count)
+static void fs_recycle(struct fs_queue *queue)
 {
+	const uint32_t count = (uint32_t)(queue->behind - queue->first);
 	uint32_t put = 0, back = count - (uint32_t)__builtin_popcountll(queue->kept);
 	const bool at_once = xsk_ring_prod__reserve(&queue->fill, back, &put) == back;
 
 	queue->lent -= count;
 	for (uint32_t i = 0; i < count; i++) {
-		const uint64_t address = xsk_ring_cons__rx_desc(&queue->rx, at + i)->addr;
+		const uint64_t address = queue->first[i].addr;
 
 		if (queue->kept >> i & 1)
 			continue;
@@ -338,11 +353,27 @@ static void fs_recycle(struct fs_queue *queue, uint32_t at, uint32_t count)
 	queue->lent += back;
 }
 
+/* Take packets that are there: how many. They lie in a row, so that at the ring's end a batch may be a short one. */
+__attribute__((noinline)) static uint32_t fs_take(struct fs_queue *queue)
+{
+	uint32_t at = 0, count = xsk_ring_cons__peek(&queue->rx, FS_BATCH, &at);
+	const uint32_t in_row = FS_RING - (at & (FS_RING - 1));
+
+	if (count > in_row) {
+		xsk_ring_cons__cancel(&queue->rx, count - in_row);
+		count = in_row;
+	}
+	queue->first = queue->turn = xsk_ring_cons__rx_desc(&queue->rx, at);
+	queue->behind = queue->first + count;
+	queue->kept = 0;
+	queue->others = 0;
+	return count;
+}
+
 /* Process the packets that are there: how many. */
 static uint32_t fs_receive(struct fs_queue *queue)
 {
-	uint32_t at = 0;
-	const uint32_t count = xsk_ring_cons__peek(&queue->rx, FS_BATCH, &at);
+	const uint32_t count = fs_take(queue);
 	struct fs_run *run = &queue->run;
 	int cpu, reason;
 
@@ -350,17 +381,17 @@ static uint32_t fs_receive(struct fs_queue *queue)
 		return 0;
 	cpu = sched_getcpu();
 	run->cpu = cpu < 0 || cpu >= fs_cpus ? 0 : (uint32_t)cpu;
-	queue->turn = 0;
-	queue->kept = 0;
-	reason = setjmp(run->escape);
-	if (reason) { /* packet number queue->turn could not go on; the others can */
+	reason = FS_NEEDS_RUN ? setjmp(run->escape) : 0;
+	if (reason) { /* the packet queue->turn could not go on; the others can */
 		fs_abandon(run, reason);
 		queue->turn++;
+		queue->others++;
 	}
-	fs_process_batch(queue, at, count);
-	fs_recycle(queue, at, count);
+	fs_process_batch(queue);
+	fs_recycle(queue);
 	xsk_ring_cons__release(&queue->rx, count);
 	run->counters.received += count;
+	run->counters.dropped += count - queue->others;
 	if (queue->reentry.waiting)
 		fs_reenter(&queue->reentry, run);
 	return count;
