@@ -101,7 +101,7 @@ static void fs_step(struct fs_queue *queue, int timeout_ms)
 		if (timeout_ms ? !poll(&waiting, 1, timeout_ms) : !(++queue->idle & 0xffff))
 			fs_check_socket(queue);
 	}
-	fs_kick(queue, idle);
+	fs_kick(queue, idle && !timeout_ms); /* poll() has asked for packets */
 	fs_publish(&queue->run);
 }
 

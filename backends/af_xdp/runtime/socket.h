@@ -332,11 +332,18 @@ __attribute__((noinline)) static void fs_process_batch(struct fs_queue *queue)
  * packets before it shows that their places on the fill ring are free: if that came in between, they go back later. */
 static void fs_recycle(struct fs_queue *queue)
 {
-	const uint32_t count = (uint32_t)(queue->behind - queue->first);
-	uint32_t put = 0, back = count - (uint32_t)__builtin_popcountll(queue->kept);
+	uint32_t count = (uint32_t)(queue->behind - queue->first);
+	uint32_t put = 0, back = queue->kept ? count - (uint32_t)__builtin_popcountll(queue->kept) : count;
 	const bool at_once = xsk_ring_prod__reserve(&queue->fill, back, &put) == back;
 
 	queue->lent -= count;
+	if (at_once && back == count && (put & (FS_FILL - 1)) + count <= FS_FILL) { /* in a row, as they came */
+		__u64 *place = xsk_ring_prod__fill_addr(&queue->fill, put);
+
+		for (const struct xdp_desc *packet = queue->first; packet < queue->behind; packet++)
+			*place++ = packet->addr;
+		count = 0;
+	}
 	for (uint32_t i = 0; i < count; i++) {
 		const uint64_t address = queue->first[i].addr;
 
@@ -379,8 +386,10 @@ static uint32_t fs_receive(struct fs_queue *queue)
 
 	if (!count)
 		return 0;
-	cpu = sched_getcpu();
-	run->cpu = cpu < 0 || cpu >= fs_cpus ? 0 : (uint32_t)cpu;
+	if (FS_NEEDS_RUN) {
+		cpu = sched_getcpu();
+		run->cpu = cpu < 0 || cpu >= fs_cpus ? 0 : (uint32_t)cpu;
+	}
 	reason = FS_NEEDS_RUN ? setjmp(run->escape) : 0;
 	if (reason) { /* the packet queue->turn could not go on; the others can */
 		fs_abandon(run, reason);
