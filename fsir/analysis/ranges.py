@@ -370,9 +370,9 @@ class Ranges:
                 return UNKNOWN if versions is None else Range(kind(versions), 0, 0)
             case ebpf.FpOp():
                 return Range(FRAME, 0, 0)
-            case map.LookupOp() | map.LookupAtOp() | ebpf.AllocaOp():
+            case ebpf.AllocaOp():
                 return Range(result, 0, 0)
-            case ebpf.LdSymOp() if isinstance(result.type, map.ValueType):
+            case map.LookupOp() | map.LookupAtOp() | ebpf.LdSymOp() if isinstance(result.type, map.ValueType):
                 return Range(result, 0, 0)
         constant = constant_of(result)
         if constant is not None:
