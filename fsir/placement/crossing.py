@@ -394,7 +394,7 @@ class _Planner:
             return
         if not self.shared.stack.traceable:
             raise Impossible("the address of an object on the stack goes where it cannot be followed")
-        if self.shared.stack.holds_address(live):
+        if self.shared.stack.holds_address(self.block, live):
             raise Impossible("an address is kept on the stack")
         for at, width in self.shared.stack.chunks(live):
             self._field(Field("stack", width, f"stack{-at}", at=at))

@@ -32,7 +32,7 @@ class StackBytes:
         self._scalars = scalars
         self._written = dict.fromkeys(tree.rpo, 0)
         self._live = dict.fromkeys(tree.rpo, 0)
-        self._pointers = 0
+        self._addresses = dict.fromkeys(tree.rpo, 0)
         self._forward()
         self._backward()
 
@@ -67,9 +67,9 @@ class StackBytes:
         changed = happens_between(op, block, lambda other: bool(self._writes(other) & wanted))
         return 0 if changed else wanted
 
-    def holds_address(self, mask: int) -> bool:
-        """Whether an address may be among these bytes."""
-        return bool(mask & self._pointers)
+    def holds_address(self, block: Block, mask: int) -> bool:
+        """Whether an address may be among these bytes when control comes to a block."""
+        return bool(mask & self._addresses[block])
 
     def chunks(self, mask: int) -> list[tuple[int, int]]:
         """Live bytes as aligned words: (offset from the frame pointer, bits), as few as possible."""
@@ -93,12 +93,14 @@ class StackBytes:
         while again:
             again = False
             for block in self.tree.rpo:
-                written = self._written[block]
+                written, addresses = self._written[block], self._addresses[block]
                 for op in block.ops:
                     written |= self._writes(op)
+                    addresses = addresses & ~self._overwrites(op) | self._stored_addresses(op)
                 for target in successors(block):
-                    if written & ~self._written[target]:
+                    if written & ~self._written[target] or addresses & ~self._addresses[target]:
                         self._written[target] |= written
+                        self._addresses[target] |= addresses
                         again = True
 
     def _backward(self) -> None:
@@ -121,9 +123,15 @@ class StackBytes:
         for access in self.accesses.get(op, ()):
             if access.how in (How.STORE, How.WRITE):
                 mask |= _mask(access)
-                stores = access.how is How.STORE and isinstance(op, ebpf.StxOp) and self._stores_address(op)
-                if stores or access.addresses:
-                    self._pointers |= _mask(access)
+        return mask
+
+    def _stored_addresses(self, op: Operation) -> int:
+        """The bytes of which an operation makes an address."""
+        mask = 0
+        for access in self.accesses.get(op, ()) if self.traceable else ():
+            stores = access.how is How.STORE and isinstance(op, ebpf.StxOp) and self._stores_address(op)
+            if stores or access.addresses:
+                mask |= _mask(access)
         return mask
 
     def _stores_address(self, op: ebpf.StxOp) -> bool:

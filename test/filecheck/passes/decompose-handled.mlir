@@ -199,3 +199,36 @@ ebpf.func @own_metadata section "xdp" attributes {prog_type = "xdp"} {
   packet.store %meta[0], %by : !packet.meta_ptr, i32
   packet.verdict %pass : i64
 }
+
+// -----
+
+// An address of the frame that was spilled is made again where it is loaded, and no more stored.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK:       placement.part @xdp
+// CHECK-NOT:     !ebpf.fp, !ebpf.fp
+// CHECK:       placement.part @af_xdp
+// CHECK-NOT:     ebpf.ldx64
+// CHECK:         %[[KEY:.*]] = ebpf.addi %{{.*}}, -8
+// CHECK:         map.lookup_at @flows[%[[KEY]]]
+map.decl @flows "hash" key 8 value 8 entries 4 flags 0
+ebpf.func @spilled section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %a = ebpf.call 5() -> i64
+  %fp = ebpf.frame -> !ebpf.fp
+  ebpf.stx64 %fp[-8], %a : !ebpf.fp, i64
+  %key = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  ebpf.stx64 %fp[-32], %key : !ebpf.fp, !ebpf.fp
+  %one = arith.constant 1 : i64
+  %odd = arith.andi %a, %one : i64
+  %is_odd = arith.cmpi eq, %odd, %one : i64
+  cf.cond_br %is_odd, ^out, ^more
+^out:
+  packet.verdict %one : i64
+^more:
+  %again = ebpf.ldx64 %fp[-32] : !ebpf.fp -> !ebpf.fp
+  %found = map.lookup_at @flows[%again] : !ebpf.fp -> !map.value<@flows>
+  %hit = map.hit %found : !map.value<@flows> -> i1
+  %verdict = arith.extui %hit : i1 to i64
+  packet.verdict %verdict : i64
+}
