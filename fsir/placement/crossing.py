@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import IntegerType
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from fsir.analysis.cfg import edges
-from fsir.analysis.effects import EffectTable
+from fsir.analysis.effects import PACKET, EffectTable
 from fsir.analysis.liveness import Liveness
 from fsir.analysis.nullness import may_be_null
 from fsir.backends.handoff import MAX_SIZE, Layout
@@ -31,7 +31,7 @@ from fsir.placement.graph import FlowGraph
 from fsir.placement.held import Held
 from fsir.placement.loops import evaluate
 from fsir.placement.scalars import Scalars
-from fsir.placement.stack import StackBytes
+from fsir.placement.stack import Piece, StackBytes
 from fsir.placement.ways import happens_between
 
 FieldKind = Literal["scalar", "offset", "key", "stack"]
@@ -58,13 +58,12 @@ class Field:
 class Step:
     """How the receiver gets `value`: `repeat` its operation, or take it from field number `field`: a scalar as it is,
     an offset added to the packet's start, or (`repeat` too) as the key of a lookup. A lookup that is repeated by `key`
-    takes the low bits of that value, which are `bits`."""
+    takes the low bits of these values and numbers, so many of each."""
 
     value: SSAValue
     field: int | None = None
     repeat: Operation | None = None
-    key: SSAValue | None = None
-    bits: int = 0
+    key: tuple[Piece, ...] = ()
 
 
 @dataclass
@@ -370,22 +369,38 @@ class _Planner:
         source = op.key.type
         size = declaration.int_prop("key_size") if declaration is not None else 0
         stored = self.shared.stack.stored(op, size)
-        if stored is not None and not self.shared.scalars.is_address(stored):
-            self.value(stored)
-            self.crossing.steps.append(Step(value, repeat=op, key=stored, bits=8 * size))
+        values = [piece for piece, _ in stored or () if isinstance(piece, SSAValue)]
+        if stored and not any(map(self.shared.scalars.is_address, values)):
+            for piece in values:
+                self.value(piece)
+            self.crossing.steps.append(Step(value, repeat=op, key=tuple(stored)))
             return
         kept = self.shared.stack.kept_key(op, size, self.block) if self.shared.only_handoff else 0
         if kept:
             self._keys |= kept
             self._repeat(value, op)
             return
-        if not isinstance(source, ValueType) or source.only is None or size not in (1, 2, 4, 8):
+        if size not in (1, 2, 4, 8) or not isinstance(source, ValueType | PtrType):
             raise Impossible(f"an element of map '{name}' is held, whose key is in memory that does not travel")
-        holder = source.only
-        if holder in self.shared.changed:
-            raise Impossible(f"an element of map '{name}' is held, whose key lies in map '{holder}', which is changed")
+        if (changed := self._has_changed(op)) is not None:
+            raise Impossible(f"an element of map '{name}' is held, whose key lies in {changed}")
         number = self._field(Field("key", 8 * size, f"{name}_key", op.key))
         self.crossing.steps.append(Step(value, field=number, repeat=op))
+
+    def _has_changed(self, op: maps.LookupAtOp) -> str | None:
+        """What may have changed since a key was read there; None where it is as it was."""
+        source = op.key.type
+        if isinstance(source, ValueType):
+            holders = [name for name in source.names if name in self.shared.changed]
+            if not holders and source.names:
+                return None
+            return f"map '{holders[0]}', which is changed" if holders else "a map that is not known"
+        effects = self.shared.effects
+
+        def changes(other: Operation) -> bool:
+            return bool(effects.of(other).writes & PACKET)
+
+        return "the packet, which may have been changed" if happens_between(op, self.block, changes) else None
 
     def stack(self) -> None:
         """Add the live bytes of the stack."""

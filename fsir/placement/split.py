@@ -158,7 +158,8 @@ def _field_value(each: Field, values: Mapping[SSAValue, SSAValue], ctx: SSAValue
     if each.kind == "scalar":
         return _resized(value, to, ops)
     if each.kind == "key":
-        ops.append(maps.LoadOp.create(operands=[value], result_types=[to], properties={"off": int_attr(0)}))
+        load = packet.LoadOp if isinstance(value.type, PtrType) else maps.LoadOp
+        ops.append(load.create(operands=[value], result_types=[to], properties={"off": int_attr(0)}))
         return ops[-1].results[0]
     data = packet.DataOp.create(operands=[ctx], result_types=[PtrType()])
     ops += [data, insn("sub", [value, data.res], i64)]
@@ -304,15 +305,15 @@ class _Rebuild:
     def step(self, step: Step) -> None:
         """Make one value."""
         value = step.value
-        if step.key is not None:
+        if step.key:
             assert step.repeat is not None
-            made = self._lookup(step.repeat, _resized(self.value(step.key), IntegerType(step.bits), self.ops), value)
+            made = self._lookup(step.repeat, [self._piece(piece, bits) for piece, bits in step.key], value)
         elif step.field is None:
             assert step.repeat is not None
             operands = {v: self.value(v) for v in step.repeat.operands}
             made = self.add(step.repeat.clone(operands))
         elif step.repeat is not None:
-            made = self._lookup(step.repeat, self.fields[step.field], value)
+            made = self._lookup(step.repeat, [self.fields[step.field]], value)
         elif isinstance(value.type, IntegerType):
             made = _resized(self.fields[step.field], value.type, self.ops)
         else:
@@ -323,10 +324,16 @@ class _Rebuild:
             made.name_hint = value.name_hint
         self.made[value] = made
 
-    def _lookup(self, op: Operation, key: SSAValue, value: SSAValue) -> SSAValue:
+    def _piece(self, piece: SSAValue | int, bits: int) -> SSAValue:
+        """A part of a key, in so many bits."""
+        if isinstance(piece, int):
+            return self.add(constant(piece, IntegerType(bits)))
+        return _resized(self.value(piece), IntegerType(bits), self.ops)
+
+    def _lookup(self, op: Operation, key: Sequence[SSAValue], value: SSAValue) -> SSAValue:
         assert isinstance(op, maps.LookupAtOp)
-        properties: dict[str, Attribute] = {"map": op.map, "key_count": int_attr(1)}
-        return self.add(maps.LookupOp.create(operands=[key], result_types=[value.type], properties=properties))
+        properties: dict[str, Attribute] = {"map": op.map, "key_count": int_attr(len(key))}
+        return self.add(maps.LookupOp.create(operands=key, result_types=[value.type], properties=properties))
 
     def arguments(self, block: Block) -> tuple[list[SSAValue], list[Operation]]:
         """What to pass to a block; what nothing needs is undefined."""

@@ -13,6 +13,9 @@ from fsir.dialects.map import DeclOp
 from fsir.placement.scalars import Scalars
 from fsir.placement.ways import happens_between
 
+Piece = tuple[SSAValue | int, int]
+"""Some bits of a key: the low ones of a value, or of a number."""
+
 _ALL = (1 << FRAME_SIZE) - 1
 
 
@@ -40,22 +43,55 @@ class StackBytes:
         """The bytes that a cut in front of a block must carry."""
         return self._written[block] & self._live[block]
 
-    def stored(self, op: Operation, size: int) -> SSAValue | None:
-        """The integer whose low bytes are the key of `size` bytes that a map operation reads from the frame, where it
-        was stored in the same block."""
+    def stored(self, op: Operation, size: int) -> list[Piece] | None:
+        """What the key of `size` bytes that a map operation reads from the frame is made of, in order: integers that
+        were stored there, each on all ways. None where that is not known."""
         reads = [access for access in self.accesses.get(op, ()) if access.how is How.KEY]
-        if not self.traceable or size not in (1, 2, 4, 8) or len(reads) != 1 or not _covers(reads[0], size):
+        if not self.traceable or len(reads) != 1 or not _covers(reads[0], size):
             return None
         wanted = _mask(reads[0])
-        before = op.prev_op
-        while before is not None:
-            if self._writes(before) & wanted:
-                if not isinstance(before, ebpf.StxOp) or self._overwrites(before) != wanted:
+        found: list[Piece] = []
+        while wanted:
+            store = self._stored_last(op, wanted & -wanted)
+            mask = self._overwrites(store) if store is not None else 0
+            if (
+                store is None
+                or mask & ~wanted
+                or not mask & wanted & -wanted
+                or self._stored_last(op, mask) is not store
+            ):
+                return None
+            value = store.value if isinstance(store, ebpf.StxOp) else store.int_prop("imm")
+            bits = mask.bit_count()
+            if isinstance(value, SSAValue) and not (
+                isinstance(value.type, IntegerType) and value.type.width.data >= 8 * bits
+            ):
+                return None
+            found.append((value, 8 * bits))
+            wanted &= ~mask
+        return found
+
+    def _stored_last(self, op: Operation, mask: int) -> ebpf.StxOp | ebpf.StOp | None:
+        """The one store that was the last to write some bytes before an operation, on all ways to it."""
+        assert op.parent is not None
+        last: Operation | None = None
+        seen: set[Block] = set()
+        work: list[tuple[Block, Operation | None]] = [(op.parent, op.prev_op)]
+        while work:
+            block, before = work.pop()
+            while before is not None and not self._writes(before) & mask:
+                before = before.prev_op
+            if before is not None:
+                if last not in (None, before):
                     return None
-                type_ = before.value.type
-                return before.value if isinstance(type_, IntegerType) and type_.width.data >= 8 * size else None
-            before = before.prev_op
-        return None
+                last = before
+                continue
+            sources = self.tree.predecessors(block)
+            if not sources or block is self.tree.rpo[0]:
+                return None
+            work += [(source, source.last_op) for source in sources if source not in seen]
+            seen.update(sources)
+        return last if isinstance(last, ebpf.StxOp | ebpf.StOp) else None
 
     def kept_key(self, op: Operation, size: int, block: Block) -> int:
         """The bytes of the key that a map operation reads from the frame, where they are as they were then whenever
