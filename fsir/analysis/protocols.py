@@ -6,7 +6,7 @@ those of the kernel's uapi structs where there is one (`linux/if_ether.h`, `linu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 
@@ -48,12 +48,13 @@ _IP_PROTOCOLS = {
     58: "icmpv6",
     60: "dstopts",
     132: "sctp",
+    135: "mobility",
 }
 
 _OPTIONS = Header(
     8, {(0, 1): "nexthdr", (1, 1): "hdrlen", (2, 6): "options"}, (0, 1), _IP_PROTOCOLS, (1, 0xFF, 0), unit=8, extra=8
 )
-"""Hop-by-hop and destination options of IPv6."""
+"""Hop-by-hop and destination options of IPv6, and what all extension headers but a few have in common (RFC 6564)."""
 
 HEADERS: Mapping[str, Header] = {
     "eth": Header(14, {(0, 6): "h_dest", (6, 6): "h_source", (12, 2): "h_proto"}, (12, 2), _ETHERTYPES),
@@ -124,6 +125,8 @@ HEADERS: Mapping[str, Header] = {
     ),
     "hopopts": _OPTIONS,
     "dstopts": _OPTIONS,
+    "mobility": _OPTIONS,
+    "exthdr": _OPTIONS,  # EXTENSION
     "ah": Header(
         12,
         {(0, 1): "nexthdr", (1, 1): "hdrlen", (2, 2): "reserved", (4, 4): "spi", (8, 4): "seq_no"},
@@ -154,8 +157,19 @@ HEADERS: Mapping[str, Header] = {
         {4789: "vxlan", 6081: "geneve", 2152: "gtpu"},
     ),
     "sctp": Header(12, {(0, 2): "source", (2, 2): "dest", (4, 4): "vtag", (8, 4): "checksum"}),
-    "icmp": Header(8, {(0, 1): "type", (1, 1): "code", (2, 2): "checksum", (4, 4): "un"}),
-    "icmpv6": Header(8, {(0, 1): "type", (1, 1): "code", (2, 2): "cksum", (4, 4): "un"}),
+    "ports": Header(4, {(0, 2): "source", (2, 2): "dest"}),
+    "icmp": Header(
+        8,
+        {(0, 1): "type", (1, 1): "code", (2, 2): "checksum", (4, 4): "un"},
+        (0, 1),
+        dict.fromkeys((3, 4, 5, 11, 12), "ipv4"),  # errors have the packet that they are about behind them
+    ),
+    "icmpv6": Header(
+        8,
+        {(0, 1): "type", (1, 1): "code", (2, 2): "cksum", (4, 4): "un"},
+        (0, 1),
+        dict.fromkeys((1, 2, 3, 4), "ipv6"),
+    ),
     "gre": Header(4, {(0, 2): "flags", (2, 2): "protocol"}, (2, 2), _ETHERTYPES | {0x6558: "eth"}),
     "vxlan": Header(8, {(0, 4): "flags", (4, 4): "vni"}),
     "geneve": Header(
@@ -169,8 +183,22 @@ HEADERS: Mapping[str, Header] = {
     "gtpu": Header(8, {(0, 1): "flags", (1, 1): "type", (2, 2): "length", (4, 4): "teid"}),
 }
 
+EXTENSION = "exthdr"
+"""An extension header of IPv6, of whatever kind."""
+ALIKE = {
+    frozenset({"hopopts", "dstopts", "srh", "mobility", "ah", "frag"}): EXTENSION,
+    frozenset({"tcp", "udp", "sctp"}): "ports",
+}
+"""Headers that programs read in the same way, by what any of them is called."""
 ALWAYS_FOLLOWED = {"vxlan": "eth"}
 """Headers that are followed by one kind only."""
+
+
+def one_of(protocols: Set[str]) -> str | None:
+    """What a header is called that is one of these; None where they have nothing in common."""
+    if len(protocols) == 1:
+        return next(iter(protocols))
+    return next((name for group, name in ALIKE.items() if protocols <= group), None) if protocols else None
 
 
 def field_name(protocol: str, offset: int, size: int) -> str | None:

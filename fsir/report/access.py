@@ -16,6 +16,7 @@ from fsir.dialects.packet import CtxType, MetaType, PtrType
 from fsir.interp.helpers import HELPERS
 from fsir.placement.access import MapAccesses
 from fsir.report.contents import helper_name, operations
+from fsir.report.fields import whole_fields
 from fsir.report.keys import key_of
 from fsir.report.regions import commutative_maps, stateful_regions
 
@@ -71,8 +72,8 @@ def _function(func: FuncOp, types: dict[str, str], globals_: set[str], accesses:
     return {
         "name": func.symbol,
         "type": func.type_name,
-        "reads": dict(reads.most_common()),
-        "writes": dict(writes.most_common()),
+        "reads": dict(whole_fields(reads).most_common()),
+        "writes": dict(whole_fields(writes).most_common()),
         "context": dict(context.most_common()),
         "guards": sorted(guards),
         "resizes": resizes,

@@ -65,17 +65,34 @@ ebpf.func @layers section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %pass : i64
 }
 
-// After the packet was resized, its start is not known to be Ethernet, and a name that is no longer explained goes.
+// A frame starts with Ethernet also after it was resized. Where that moved the start by a constant, what was known of the
+// packet still is, but for what a new header takes the place of; and a type field that is written says what follows.
 
 // CHECK-LABEL: ebpf.func @resized
 ebpf.func @resized section "xdp" attributes {prog_type = "xdp"} {
 ^entry(%ctx : !packet.ctx):
-  %by = arith.constant 4 : i64
+  %before = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %type = packet.load %before[12] : !packet.ptr -> i16
+  %ip = arith.constant 8 : i16
+  %is_ip = arith.cmpi eq, %type, %ip : i16
+  cf.cond_br %is_ip, ^ipv4, ^out
+^ipv4:
+  %by = arith.constant -20 : i64
   %rc = packet.adjust_head %ctx, %by : !packet.ctx, i64 -> i64
   %data = packet.data %ctx : !packet.ctx -> !packet.ptr
-  // CHECK: packet.load %data[12] : !packet.ptr
-  %type = packet.load %data[12] {field = "eth.h_proto"} : !packet.ptr -> i16
-  packet.verdict %rc : i64
+  // CHECK: packet.store %data[16], %{{.*}} {field = "ipv4.tot_len"}
+  packet.store %data[16], %type : !packet.ptr, i16
+  // CHECK: packet.store %data[12], %{{.*}} {field = "eth.h_proto"}
+  packet.store %data[12], %ip : !packet.ptr, i16
+  // CHECK: packet.load %data[42] {field = "ipv4.ttl"}
+  %inner = packet.load %data[42] : !packet.ptr -> i8
+  // A name that is no longer explained goes.
+  // CHECK: packet.load %data[60] : !packet.ptr
+  %what = packet.load %data[60] {field = "udp.len"} : !packet.ptr -> i16
+  cf.br ^out
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
 }
 
 // A socket buffer says itself what follows the Ethernet header; IPv6 extension headers are as long as they say.
@@ -153,7 +170,7 @@ ebpf.func @either section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %ok : i64
 }
 
-// A packet that was resized on one of the paths does not surely begin with Ethernet.
+// Where the start was moved by an unknown number, or on one path only, the packet begins with Ethernet again.
 
 // CHECK-LABEL: ebpf.func @resized_on_a_path
 ebpf.func @resized_on_a_path section "xdp" attributes {prog_type = "xdp"} {
@@ -166,7 +183,121 @@ ebpf.func @resized_on_a_path section "xdp" attributes {prog_type = "xdp"} {
   cf.br ^on
 ^on:
   %data = packet.data %ctx : !packet.ctx -> !packet.ptr
-  // CHECK: packet.load %data[12] : !packet.ptr
+  // CHECK: packet.load %data[12] {field = "eth.h_proto"}
   %type = packet.load %data[12] : !packet.ptr -> i16
   packet.verdict %zero : i64
+}
+
+// What a type field is may be decided in any way: here two flags that are joined.
+
+// CHECK-LABEL: ebpf.func @flags
+ebpf.func @flags section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %type = packet.load %data[12] : !packet.ptr -> i16
+  %q = arith.constant 129 : i16
+  %ad = arith.constant -22392 : i16
+  %is_q = arith.cmpi eq, %type, %q : i16
+  %is_ad = arith.cmpi eq, %type, %ad : i16
+  %tagged = arith.ori %is_q, %is_ad : i1
+  cf.cond_br %tagged, ^tag, ^out
+^tag:
+  // CHECK: packet.load %data[16] {field = "vlan.proto"}
+  %inner = packet.load %data[16] : !packet.ptr -> i16
+  cf.br ^out
+^out:
+  // Where other ways come, it may be anything.
+  // CHECK: packet.load %data[16] : !packet.ptr
+  %again = packet.load %data[16] : !packet.ptr -> i16
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
+
+// Any number of VLAN tags: the loop keeps the field that says what is at its address.
+
+// CHECK-LABEL: ebpf.func @loop
+ebpf.func @loop section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %l3 = packet.offset %data[14] : !packet.ptr -> !packet.ptr
+  %type = packet.load %data[12] : !packet.ptr -> i16
+  cf.br ^head(%l3, %type : !packet.ptr, i16)
+^head(%at : !packet.ptr, %what : i16):
+  %vlan = arith.constant 129 : i16
+  %tagged = arith.cmpi eq, %what, %vlan : i16
+  cf.cond_br %tagged, ^tag, ^network
+^tag:
+  // CHECK: packet.load %at[2] {field = "vlan.proto"}
+  %inner = packet.load %at[2] : !packet.ptr -> i16
+  %behind = packet.offset %at[4] : !packet.ptr -> !packet.ptr
+  cf.br ^head(%behind, %inner : !packet.ptr, i16)
+^network:
+  %ip = arith.constant 8 : i16
+  %is_ip = arith.cmpi eq, %what, %ip : i16
+  cf.cond_br %is_ip, ^ipv4, ^out
+^ipv4:
+  // CHECK: packet.load %at[8] {field = "ipv4.ttl"}
+  %ttl = packet.load %at[8] : !packet.ptr -> i8
+  cf.br ^out
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
+
+// But not where it goes on with another field.
+
+// CHECK-LABEL: ebpf.func @other_field
+ebpf.func @other_field section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %l3 = packet.offset %data[14] : !packet.ptr -> !packet.ptr
+  %type = packet.load %data[12] : !packet.ptr -> i16
+  cf.br ^head(%l3, %type : !packet.ptr, i16)
+^head(%at : !packet.ptr, %what : i16):
+  %vlan = arith.constant 129 : i16
+  %tagged = arith.cmpi eq, %what, %vlan : i16
+  cf.cond_br %tagged, ^tag, ^out
+^tag:
+  // CHECK: packet.load %at[0] : !packet.ptr
+  %inner = packet.load %at[0] : !packet.ptr -> i16
+  %behind = packet.offset %at[4] : !packet.ptr -> !packet.ptr
+  cf.br ^head(%behind, %inner : !packet.ptr, i16)
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
+
+// What a function is passed is what all of its callers pass; TCP and UDP have their ports in common.
+
+// CHECK-LABEL: ebpf.func @ports
+ebpf.func @ports section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%l4 : !packet.ptr):
+  // CHECK: packet.load %l4[2] {field = "ports.dest"}
+  %port = packet.load %l4[2] : !packet.ptr -> i16
+  %wide = arith.extui %port : i16 to i64
+  ebpf.exit (%wide) : i64
+}
+ebpf.func @calls section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %type = packet.load %data[12] : !packet.ptr -> i16
+  %v6 = arith.constant -8826 : i16
+  %is_v6 = arith.cmpi eq, %type, %v6 : i16
+  %pass = arith.constant 2 : i64
+  cf.cond_br %is_v6, ^ipv6, ^out(%pass : i64)
+^ipv6:
+  %next = packet.load %data[20] : !packet.ptr -> i8
+  %tcp = arith.constant 6 : i8
+  %udp = arith.constant 17 : i8
+  %is_tcp = arith.cmpi eq, %next, %tcp : i8
+  cf.cond_br %is_tcp, ^transport, ^more
+^more:
+  %is_udp = arith.cmpi eq, %next, %udp : i8
+  cf.cond_br %is_udp, ^transport, ^out(%pass : i64)
+^transport:
+  %l4 = packet.offset %data[54] : !packet.ptr -> !packet.ptr
+  %r = ebpf.call_local @ports(%l4) : !packet.ptr -> i64
+  cf.br ^out(%r : i64)
+^out(%v : i64):
+  packet.verdict %v : i64
 }
