@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+REPORTS = ("contents", "access")
 
 DESCRIPTION = """\
 Reads an eBPF object, IR text or C; runs passes; writes IR text, an object, C, P4, or a bundle.
@@ -65,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KIND",
         nargs="?",
         const="contents",
-        choices=("contents", "access"),
+        choices=REPORTS,
         help="instead of -t: what IN holds (contents), or what its programs do to packets and maps (access; raises it)",
     )
     add("--json", action="store_true", help="the report for scripts")
@@ -122,6 +127,15 @@ def make_parser() -> argparse.ArgumentParser:
         help="more dialects, passes, targets: a Python module or file that holds a xdsl.universe.Universe",
     )
     return parser
+
+
+def with_report_kind(argv: Sequence[str]) -> list[str]:
+    """The command line with the kind of report said where it was left out before an input: `--report in.o`."""
+    result = list(argv)
+    for i, (option, following) in enumerate(pairwise(argv)):
+        if option == "--report" and following not in REPORTS and (following == "-" or Path(following).exists()):
+            result[i] = f"--report={REPORTS[0]}"
+    return result
 
 
 def clang_flags(args: argparse.Namespace) -> tuple[str, ...]:

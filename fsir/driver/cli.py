@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from fsir.driver.arguments import make_parser
+from fsir.driver.arguments import make_parser, with_report_kind
 from fsir.driver.garbage import collect_rarely, collector_paused
 from fsir.driver.shell import guard
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fs-opt` with the arguments `argv` (those of the process by default); the exit status."""
-    args = make_parser().parse_args(argv)
+    args = make_parser().parse_args(with_report_kind(sys.argv[1:] if argv is None else argv))
     if args.version or args.list_passes or args.list_targets or args.help_pass:
         return guard(lambda: _inform(args), "fs-opt", args.debug)
     several = len(args.inputs) > 1
