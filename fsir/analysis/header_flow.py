@@ -22,16 +22,13 @@ from fsir.analysis.header_lengths import added_to_length, number_of
 from fsir.analysis.packet_bytes import packet_bytes, packet_offset
 from fsir.analysis.packet_starts import packet_starts
 from fsir.analysis.protocols import ALWAYS_FOLLOWED, EXTENSION, HEADERS, field_name, one_of
-from fsir.analysis.selected import Choice, Selected, number_in
+from fsir.analysis.selected import Choice, Owner, Place, Selected, number_in
 from fsir.dialects import ebpf, packet
 from fsir.dialects.ebpf import FuncOp, functions
 
 START: Final = "start"
 """What offsets from the first byte of the packet, as the program found it, are relative to."""
 
-Owner = SSAValue | str
-Place = tuple[Owner, int]
-"""A base address, or `START`, and an offset from it."""
 Headers = dict[Place, str]
 
 _Way = tuple[Place, Sequence[SSAValue], Headers]
@@ -131,7 +128,6 @@ class _Flow:
             idom = self.tree.idom(block)
             headers = dict(self.ends[idom]) if idom is not None else self.at_entry()
             for (base, start), protocol in self.selected.at(block):
-                assert isinstance(base, SSAValue | str)
                 headers.setdefault((base, start), protocol)
                 if protocol in ALWAYS_FOLLOWED:
                     headers.setdefault((base, start + HEADERS[protocol].length), ALWAYS_FOLLOWED[protocol])
@@ -227,7 +223,7 @@ class _Flow:
         What has not been seen yet (the end of a loop) is assumed to agree, and asked again (`holds`)."""
         if block is self.func.entry:
             return
-        sure = all(pred in self.ends for pred, _ in self.sources(block))
+        sure = all(pred in self.ends for pred, _, _ in self.sources(block))
         addresses: list[SSAValue] = [arg for arg in block.args if isinstance(arg.type, packet.PtrType)]
         for address in addresses + [op.res for op in self.indexed.get(block, ())]:
             ways = self.ways(address, block)
@@ -256,16 +252,22 @@ class _Flow:
             return (number, protocol) in self.agreed(ways)
         return self.said(block.args[number], ways) is not None
 
-    def sources(self, block: Block) -> list[tuple[Block, Sequence[SSAValue]]]:
-        """The blocks in front of another, with what they pass."""
+    def sources(self, block: Block) -> list[tuple[Block, int, Sequence[SSAValue]]]:
+        """The blocks in front of another, which successor of theirs it is, and what they pass."""
         preds = [pred for pred in self.tree.predecessors(block) if self.tree.is_reachable(pred)]
-        return [(pred, values) for pred in preds for target, values in edges(pred) if target is block]
+        return [(p, i, values) for p in preds for i, (target, values) in enumerate(edges(p)) if target is block]
 
     def ways(self, address: SSAValue, block: Block) -> list[_Way]:
         """The ways into a block that are known, on which an address that is joined there is not null."""
-        known = [(values, self.ends[pred]) for pred, values in self.sources(block) if pred in self.ends]
+        known = [(values, self.on_way(pred, i)) for pred, i, values in self.sources(block) if pred in self.ends]
         places = [(self.joins(address, values), values, headers) for values, headers in known]
         return [(place, values, headers) for place, values, headers in places if place is not None]
+
+    def on_way(self, pred: Block, index: int) -> Headers:
+        """What is known where control leaves a block for one of its successors."""
+        headers = self.ends[pred]
+        learned = {place: name for place, name in self.selected.at((pred, index)) if place not in headers}
+        return headers | learned if learned else headers
 
     def joins(self, address: SSAValue, values: Sequence[SSAValue]) -> Place | None:
         """Where an address is on one of the ways to where it is joined; None for null. It may be an index that is."""

@@ -27,8 +27,11 @@ _DEPTH = 24
 _BLOCKS = 200_000
 """Blocks that are visited for a function before no more choices are followed."""
 
-Place = tuple[object, int]
-"""A base and an offset from it."""
+Owner = SSAValue | str
+Place = tuple[Owner, int]
+"""A base address, or the name of one, and an offset from it."""
+_Reached = Block | tuple[Block, int]
+"""A block, or the way from one to its successor of a number."""
 _Edge = tuple[Block, list[tuple[BlockArgument, SSAValue]]]
 
 
@@ -63,7 +66,7 @@ class Selected:
         self.left = _BLOCKS
         self.graph = _Graph()
         self._from: defaultdict[tuple[Place, int], list[Block]] = defaultdict(list)
-        self._found: defaultdict[Block, list[tuple[Place, str]]] = defaultdict(list)
+        self._found: defaultdict[_Reached, list[tuple[Place, str]]] = defaultdict(list)
 
     def add(self, choice: Choice, block: Block) -> None:
         """From this block on, a field says what is at a place."""
@@ -71,27 +74,28 @@ class Selected:
         if self.left <= 0 or any(self.tree.dominates(before, block) for before in self._from[key]):
             return
         self._from[key].append(block)
-        by_protocol: defaultdict[str, set[Block]] = defaultdict(set)
+        by_protocol: defaultdict[str, set[_Reached]] = defaultdict(set)
         for number, protocol in choice.following.items():
             by_protocol[protocol] |= self._reached(block, choice.values(number))
-        rest: set[Block] = set()
+        rest: set[_Reached] = set()
         for number in choice.others():
             if number not in choice.following:
                 rest |= self._reached(block, choice.values(number))
-        for found in set[Block]().union(*by_protocol.values()) - rest - {block}:
-            name = one_of({protocol for protocol, blocks in by_protocol.items() if found in blocks})
-            if name is not None and self.tree.dominates(block, found):
+        for found in set[_Reached]().union(*by_protocol.values()) - rest - {block}:
+            name = one_of({protocol for protocol, reached in by_protocol.items() if found in reached})
+            if name is not None and self.tree.dominates(block, found if isinstance(found, Block) else found[0]):
                 self._found[found].append((choice.place, name))
 
-    def at(self, block: Block) -> list[tuple[Place, str]]:
-        """What is known in a block by the choices that were added before."""
-        return self._found[block]
+    def at(self, place: _Reached) -> list[tuple[Place, str]]:
+        """What is known in a block, or on the way from one to its successor of a number, by the choices that were added
+        before."""
+        return self._found[place]
 
-    def _reached(self, start: Block, known: Mapping[SSAValue, int]) -> set[Block]:
+    def _reached(self, start: Block, known: Mapping[SSAValue, int]) -> set[_Reached]:
         walk = _Walk(known, self.graph)
         reached = walk.run(start)
         self.left -= walk.visits
-        return reached
+        return reached | walk.edges
 
 
 def _compared(value: SSAValue) -> Iterator[int]:
@@ -160,6 +164,8 @@ class _Walk:
         self.args: dict[BlockArgument, int | None] = {}
         """What block arguments are on the ways found so far; None for several numbers."""
         self.visits = 0
+        self.edges: set[tuple[Block, int]] = set()
+        """The ways from blocks to their successors that were found."""
 
     def run(self, start: Block) -> set[Block]:
         reached, work = {start}, [start]
@@ -170,6 +176,7 @@ class _Walk:
             for index, (successor, passed) in enumerate(self.graph.edges(block)):
                 if taken not in (None, index):
                     continue
+                self.edges.add((block, index))
                 changed = [arg for arg, value in passed if self.meet(arg, value)]
                 if successor not in reached:
                     reached.add(successor)
