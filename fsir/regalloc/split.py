@@ -36,6 +36,8 @@ class Splitter:
         self.done: set[int] = set()
         self.calls: dict[int, list[int]] = {}
         """The steps that are calls, by block, as far as asked for since the code last changed."""
+        self.changed: set[int] = set()
+        """The blocks with more steps than when the ranges were found."""
 
     def make_room(self, failed: Sequence[Collection[int]], around: Sequence[Collection[int]]) -> bool:
         """Cut where that may give a register to the `failed` classes, at no cost: values among their neighbours
@@ -43,6 +45,7 @@ class Splitter:
         classes themselves and the other neighbours. False if nothing was cut."""
         ranges = _find_ranges(self.code)
         self.calls.clear()
+        self.changed.clear()
         if self.late:
             saved = [self.save(ranges, node) for node in dict.fromkeys(n for group in failed for n in group)]
             return any(saved)
@@ -63,6 +66,9 @@ class Splitter:
         found = ranges.get(node)
         if found is None or found.made is None or not (found.once and found.free) or node in self.done:
             return False
+        if not self.changed.isdisjoint(_blocks(ranges, node)):
+            life = self.lifetime(node, found.made[0], found)
+            found.made, found.uses = (life.home, life.made), life.uses
         place = self.place(found)
         if place is None:
             return False
@@ -177,6 +183,7 @@ class Splitter:
         operation = following.at if isinstance(following, Copies) else following.op
         steps.insert(at, Copies([(second, node)], operation))
         self.calls.pop(index, None)
+        self.changed.add(index)
 
 
 def _blocks(ranges: dict[int, _Range], node: int) -> set[int]:
