@@ -41,6 +41,8 @@ MAP_TYPES: dict[str, int] = {
     "array": 2,
     "percpu_hash": 5,
     "percpu_array": 6,
+    "lru_hash": 9,
+    "lru_percpu_hash": 10,
     "lpm_trie": 11,
     "devmap": 14,
     "cpumap": 16,
@@ -51,6 +53,12 @@ MAP_TYPES: dict[str, int] = {
 REDIRECT_TYPES = frozenset({"devmap", "cpumap", "devmap_hash"})
 """Map types that are targets of bpf_redirect_map."""
 
+BY_PROGRAM = frozenset({"percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash"})
+"""Map types whose elements plain system calls do not give as a program has them: accesses are made by one."""
+
+AGING_TYPES = frozenset({"lru_hash", "lru_percpu_hash"})
+"""Map types where a lookup keeps the element alive."""
+
 IN_PLACE_TYPES = frozenset({"array", "percpu_array", "percpu_hash"})
 """Map types where an update writes over the element's value, so that held addresses see it."""
 
@@ -58,8 +66,6 @@ READ_ONLY_VALUES = frozenset({"lpm_trie", "devmap", "cpumap", "devmap_hash"})
 """Map types whose values cannot be changed through their address: a store could not be written back."""
 
 _MAP_REASONS = {
-    "lru_hash": "reading an LRU element from user space does not refresh it",
-    "lru_percpu_hash": "reading an LRU element from user space does not refresh it",
     "prog_array": "tail calls stay in the kernel",
     "xskmap": "only the kernel can redirect into a socket",
     "array_of_maps": "inner maps are reached by kernel programs only",
@@ -92,6 +98,8 @@ def supported_map(type_name: str) -> str | None:
 
 
 __all__ = [
+    "AGING_TYPES",
+    "BY_PROGRAM",
     "IN_PLACE_TYPES",
     "MAP_TYPES",
     "READ_ONLY_VALUES",

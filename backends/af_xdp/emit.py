@@ -15,7 +15,7 @@ from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
-from fsir.backends.af_xdp.capabilities import IN_PLACE_TYPES, MAP_TYPES
+from fsir.backends.af_xdp.capabilities import AGING_TYPES, BY_PROGRAM, IN_PLACE_TYPES, MAP_TYPES
 from fsir.backends.af_xdp.function import FunctionWriter
 from fsir.backends.af_xdp.ops_ebpf import c_prototype
 from fsir.backends.af_xdp.part import IN_FRAME_TRANSPORTS, MapUse, Part, select_part
@@ -28,7 +28,7 @@ BEFORE_TABLES = ("run.h", "order.h")
 BEFORE_PROGRAM = ("memory.h", "maps.h", "packet.h", "arith.h", "helpers.h", "printk.h")
 AFTER_PROGRAM = ("process.h",)
 IN_PROCESS = ("inprocess.h",)
-SOCKET = ("options.h", "table.h", "objects.h", "reentry.h", "socket.h", "main.h")
+SOCKET = ("options.h", "table.h", "objects.h", "accessor.h", "reentry.h", "socket.h", "main.h")
 
 _INCLUDES = """#define _GNU_SOURCE
 #include <errno.h>
@@ -143,6 +143,8 @@ def _map_table(uses: Iterable[MapUse]) -> str:
             "internal": _bool("internal" in decl.properties),
             "in_place": _bool(use.type_name in IN_PLACE_TYPES),
             "read_only": _bool(use.read_only),
+            "by_program": _bool(use.type_name in BY_PROGRAM),
+            "ages": _bool(use.type_name in AGING_TYPES),
             "wants_mmap": _bool(use.sharing == "mmap"),
             "shared": _bool(use.shared),
             "written": _bool(use.written),

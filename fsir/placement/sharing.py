@@ -67,11 +67,9 @@ def _with_user(declaration: DeclOp, kernel: Kind, user: Kind, turns: bool) -> st
         return f"the address of a value of map '{name}' goes where it cannot be followed"
     if is_mapped(declaration):
         return None
-    if kind.startswith("lru"):
-        return f"map '{name}' is an LRU: reading from user space does not keep an entry alive"
     if turns:
         return None
-    if kind.startswith("percpu"):
+    if "percpu" in kind:
         return f"map '{name}' has a value per CPU, and user space is on none"
     if user in _THROUGH_ADDRESS:
         return f"map '{name}' is changed in place from user space, where that is a copy written back"

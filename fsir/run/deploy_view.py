@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from fsir.run.deploy import Deployment, Options, State
@@ -16,6 +16,7 @@ from fsir.run.report import print_table
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.live import Live
 
 Row = tuple[str, ...]
 PARTS_HEADER = ("part", "runs on", "packets", "per second", "ns each")
@@ -142,9 +143,12 @@ def deploy(
     with _terminating(), closing(Deployment(subject, settings, options)) as deployment:
         title = f"{subject.shown} on {', '.join(options.interfaces)}"
         view = View(deployment)
+        drawn = sys.stdout.isatty() and not json_output and not quiet
+        if drawn:
+            import rich.live  # noqa: F401  # not later: an interrupt of an import may make Python exit with status 130
         with suppress(KeyboardInterrupt):  # the way to end it
             print(f"live: {title}; an interrupt ends it", file=sys.stderr, flush=True)
-            _watch(deployment, view, title, seconds, sys.stdout.isatty() and not json_output and not quiet)
+            _watch(deployment, view, title, seconds, drawn)
         with _not_interrupted():
             state = deployment.stop()
             maps = deployment.maps()
@@ -167,25 +171,23 @@ def deploy(
 
 
 def _watch(deployment: Deployment, view: View, title: str, seconds: float | None, drawn: bool) -> None:
-    from rich.live import Live
-
     until = None if seconds is None else time.monotonic() + seconds
-    with Live(auto_refresh=False, screen=False, transient=True) if drawn else closing(_NoScreen()) as screen:
+    with _screen() if drawn else nullcontext() as screen:
         while until is None or time.monotonic() < until:
             state = deployment.watch()
             for event in state.events:
                 print(f"live: {event}", file=sys.stderr, flush=True)
             view.look(state)
-            if drawn:
-                assert isinstance(screen, Live)
+            if screen is not None:
                 screen.update(view.rich(title), refresh=True)
             left = 1.0 if until is None else min(1.0, max(0.0, until - time.monotonic()))
             time.sleep(left if drawn else min(left, 0.2))
 
 
-class _NoScreen:
-    def close(self) -> None:
-        pass
+def _screen() -> Live:
+    from rich.live import Live
+
+    return Live(auto_refresh=False, screen=False, transient=True)
 
 
 def _print_final(view: View) -> None:

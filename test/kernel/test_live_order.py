@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import dpkt  # type: ignore[import-untyped]
 import pytest
 from test_live_deploy import Wire, live
 
@@ -109,23 +110,22 @@ def test_without_the_gates_they_do(tmp_path: Path, wire: Wire) -> None:
 
 
 def test_an_order_that_cannot_be_kept_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """User space cannot do what the kernel does to an LRU map. Asked for, it runs all the same."""
+    """User space cannot do all of a packet. Asked for, the program runs all the same."""
     text = (SOURCES / "turns.c").read_text()
-    text = text.replace("BPF_MAP_TYPE_HASH", "BPF_MAP_TYPE_LRU_HASH")
-    (tmp_path / "lru.c").write_text(text)
+    (tmp_path / "time.c").write_text(text.replace("which = data[14];", "which = bpf_jiffies64() & data[14];"))
     passes = "raise,optimize,decompose{{objective=cpu order={}}},share-maps,lower"
     for order, interface, message in (
         ("keep", "lo", "error: the order of packets, which matters, cannot be kept: "),
         ("relaxed", "nowhere", "error: --live: there is no interface nowhere"),
     ):
         bundle = str(tmp_path / order)
-        made = fs_opt([str(tmp_path / "lru.c"), "-p", passes.format(order), "-t", "bundle", "-o", bundle, "--quiet"])
+        made = fs_opt([str(tmp_path / "time.c"), "-p", passes.format(order), "-t", "bundle", "-o", bundle, "--quiet"])
         assert made == 0
         status = fs_run([bundle, "--live", interface])
         said = capsys.readouterr().err
         assert status == 1
         assert message in said
-        assert ("LRU" in said) == (order == "keep")
+        assert ("time.c:" in said and "bpf_jiffies64" in said) == (order == "keep")
 
 
 def test_other_flows_do_not_wait(tmp_path: Path, wire: Wire) -> None:
@@ -164,3 +164,16 @@ def test_a_user_part_that_dies_takes_what_is_in_flight_along(tmp_path: Path, wir
     assert document["user"]["received"] == 0
     assert document["kernel"]["packets"] == 110
     assert document["maps"]["state"] == expected.maps["state"]
+
+
+def test_elements_age_and_cpus_have_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also in user space: what an LRU evicts follows from what was looked up, and a CPU's value is that CPU's."""
+    rng = random.Random(5)
+    with (tmp_path / "in.pcap").open("wb") as file:
+        writer = dpkt.pcap.Writer(file)
+        for number in range(500):  # some keys often, and more of them than there is room for
+            key = rng.choice([rng.randrange(100), rng.randrange(10)])
+            writer.writepkt(frame(rng, 0, SLOW)[:14] + bytes([key]) + bytes([1] * 45), 1.7e9 + number * 1e-4)
+    compare = ["--compare", str(bundle_of("aging", tmp_path)), "--compare-engine", "live"]
+    assert fs_run([str(SOURCES / "aging.c"), "--pcap", str(tmp_path / "in.pcap"), *compare]) == 0
+    assert capsys.readouterr().out.startswith("equal: 500 packets and 4 maps")

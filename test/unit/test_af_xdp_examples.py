@@ -13,7 +13,6 @@ from xdsl.dialects.builtin import ModuleOp
 from fsir.backends.af_xdp.emit import emit
 from fsir.backends.af_xdp.inprocess import Library, Process
 from fsir.driver.context import make_context
-from fsir.driver.diagnostics import FailedAt
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
 from fsir.object.importer import import_object
@@ -35,7 +34,7 @@ def module_of(name: str, pipeline: str) -> ModuleOp:
 
 
 @pytest.mark.parametrize("pipeline", ["", "raise-registers", "raise"])
-@pytest.mark.parametrize("name", ["router", "firewall", "scanner"])
+@pytest.mark.parametrize("name", ["router", "firewall", "scanner", "maglev"])
 def test_same_verdicts_bytes_and_maps(name: str, pipeline: str) -> None:
     module = module_of(name, pipeline)
     reference = InterpProgram(module_of(name, ""), maps=traffic.maps(name))
@@ -52,8 +51,3 @@ def test_same_verdicts_bytes_and_maps(name: str, pipeline: str) -> None:
         ), number
     assert mirror.dump_maps() == reference.dump_maps()
     assert compiled.library.counters["map_errors"] == 0
-
-
-def test_maglev_keeps_its_connections_in_the_kernel() -> None:
-    with pytest.raises(FailedAt, match="map connections: maps of type lru_hash cannot be used on AF_XDP"):
-        emit(module_of("maglev", "raise"))

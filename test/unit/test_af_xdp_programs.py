@@ -514,15 +514,15 @@ def test_recursion_is_stopped() -> None:
         ("%r = ebpf.call 999() -> reg", "there is no helper 999"),
         ("%r = ebpf.call 2() -> reg", "bpf_map_update_elem is called without its argument 1"),
         (
-            "%z = arith.constant 0 : i32\n%r = map.lookup @lru(%z) : i32 -> !map.value<@lru>",
-            "does not refresh it",
+            "%z = arith.constant 0 : i32\n%r = map.lookup @cgroups(%z) : i32 -> !map.value<@cgroups>",
+            "maps of type cgroup_array cannot be used on AF_XDP: its elements have no use outside the kernel",
         ),
         ("%r = ebpf.call_kfunc 5() -> reg", "kernel function with BTF id 5 cannot be called"),
         ("%r = ebpf.ld_sym @nowhere -> reg", "'nowhere' is neither a map nor a function"),
     ],
 )
 def test_what_cannot_run_in_user_space_is_refused(code: str, message: str) -> None:
-    maps = COUNTS + 'map.decl @lru "lru_hash" key 4 value 4 entries 4 flags 0\n'
+    maps = COUNTS + 'map.decl @cgroups "cgroup_array" key 4 value 4 entries 4 flags 0\n'
     use = "" if "map.value" in code else "\n%u = ebpf.cast %r : reg -> i64"
     with pytest.raises(FailedAt, match=message):
         c_source(xdp(f"{code}{use}\n{PASS}", maps))

@@ -157,7 +157,8 @@ SHARING = [
     ("hash", R, R, True), ("hash", W, R, True), ("hash", U, R, True), ("hash", R, U, True), ("hash", L, D, True),
     ("hash", A, U, False), ("hash", W, D, False), ("hash", R, A, False), ("hash", L, W, False),
     ("array", A, A, True), ("array", W, W, True), ("array", R, A, True), ("array", R, Kind.OPAQUE, False),
-    ("lru_hash", R, R, False), ("lru_hash", L, U, False), ("percpu_array", R, R, False), ("percpu_hash", A, A, False),
+    ("lru_hash", R, R, True), ("lru_hash", L, U, True), ("lru_hash", A, U, False),
+    ("percpu_array", R, R, False), ("percpu_hash", A, A, False),
     ("lpm_trie", R, R, True), ("devmap", Kind.REDIRECT, Kind.REDIRECT, True),
 ]  # fmt: skip
 

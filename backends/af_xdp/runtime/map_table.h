@@ -7,6 +7,8 @@ struct fs_map {
 	bool in_place;		/* an update overwrites the element, and does not replace it */
 	bool read_only;		/* values may not be written through their address */
 	bool wants_mmap;	/* shared by mapping the array */
+	bool by_program;	/* accesses are made by a program in the kernel, see accessor.h */
+	bool ages;		/* a lookup keeps the element alive */
 	bool shared;		/* other parts use it, too */
 	bool written;		/* the program may write through the address of a value */
 	/* Set up by the transport. */

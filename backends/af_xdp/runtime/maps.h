@@ -36,13 +36,14 @@ static int fs_env_lookup(struct fs_run *run, uint32_t map, const uint8_t *key, u
 static int fs_env_update(struct fs_run *run, uint32_t map, const uint8_t *key, const uint8_t *value, uint64_t flags);
 static int fs_env_delete(struct fs_run *run, uint32_t map, const uint8_t *key);
 static int fs_env_store(struct fs_run *run, uint32_t map, const uint8_t *key, uint64_t token, const uint8_t *value);
+static void fs_env_touch(struct fs_run *run, uint32_t map, const uint8_t *key);
 static void fs_env_hold(struct fs_run *run);
 static void fs_env_release(struct fs_run *run);
 
-/* Before a map is used. A system call that changes the value of one CPU sets those of all. */
-FS_INLINE void fs_map_use(struct fs_run *run, const struct fs_map *map, bool change)
+/* Before a map is used. */
+FS_INLINE void fs_map_use(struct fs_run *run, const struct fs_map *map)
 {
-	if (!map->direct && (map->written || (change && (map->type == 5 || map->type == 6)))) /* PERCPU_HASH, PERCPU_ARRAY */
+	if (!map->direct && map->written)
 		fs_env_hold(run);
 }
 
@@ -112,8 +113,10 @@ FS_API uint64_t fs_copied_lookup(struct fs_run *run, uint32_t index, const void 
 	const struct fs_map *map = &fs_maps[index];
 	struct fs_value *value, *same;
 
-	fs_map_use(run, map, false);
+	fs_map_use(run, map);
 	value = fs_value_of(run, index, key);
+	if (value && map->ages)
+		fs_env_touch(run, index, key);
 	if (!value) {
 		size_t room = (map->value_size + 15) & ~(size_t)15;
 
@@ -164,7 +167,7 @@ FS_API uint64_t fs_map_update(struct fs_run *run, uint32_t map, const void *key,
 {
 	int error;
 
-	fs_map_use(run, &fs_maps[map], true);
+	fs_map_use(run, &fs_maps[map]);
 	error = fs_env_update(run, map, key, value, flags);
 	if (!error)
 		fs_value_replaced(run, map, key, value);
@@ -175,7 +178,7 @@ FS_API uint64_t fs_map_delete(struct fs_run *run, uint32_t map, const void *key)
 {
 	int error;
 
-	fs_map_use(run, &fs_maps[map], true);
+	fs_map_use(run, &fs_maps[map]);
 	error = fs_env_delete(run, map, key);
 	if (!error)
 		fs_value_replaced(run, map, key, NULL);

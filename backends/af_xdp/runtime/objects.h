@@ -6,7 +6,6 @@
  */
 
 static int fs_cpus;
-static size_t fs_percpu_size; /* of the largest element of a map with one value per CPU */
 static bool fs_threads;	      /* there are several */
 static pthread_mutex_t fs_written = PTHREAD_MUTEX_INITIALIZER; /* see maps.h */
 
@@ -409,8 +408,6 @@ static void fs_map_values(struct fs_map *map)
 
 static void fs_open_maps(void)
 {
-	uint32_t largest = 1;
-
 	fs_cpus = libbpf_num_possible_cpus();
 	if (fs_cpus < 1)
 		fs_die("cannot tell the number of CPUs");
@@ -422,84 +419,7 @@ static void fs_open_maps(void)
 		if (map->fd <= 0)
 			fs_make_map(index);
 		fs_map_values(map);
-		if (map->value_size > largest)
-			largest = map->value_size;
 	}
-	fs_percpu_size = (size_t)fs_cpus * ((largest + 7) & ~7u);
-}
-
-static bool fs_is_percpu(const struct fs_map *map)
-{
-	return map->type == BPF_MAP_TYPE_PERCPU_ARRAY || map->type == BPF_MAP_TYPE_PERCPU_HASH;
-}
-
-/* This CPU's value among those of all. */
-static uint8_t *fs_own_value(struct fs_run *run, const struct fs_map *map)
-{
-	return run->percpu + (size_t)run->cpu * ((map->value_size + 7) & ~7u);
-}
-
-static int fs_env_lookup(struct fs_run *run, uint32_t index, const uint8_t *key, uint8_t *value, uint64_t *token)
-{
-	const struct fs_map *map = &fs_maps[index];
-	int error;
-
-	*token = 0;
-	if (map->in_memory)
-		return fs_table_lookup(index, key, value);
-	if (!fs_is_percpu(map))
-		return bpf_map_lookup_elem(map->fd, key, value);
-	error = bpf_map_lookup_elem(map->fd, key, run->percpu);
-	if (!error)
-		memcpy(value, fs_own_value(run, map), map->value_size);
-	return error;
-}
-
-static int fs_env_update(struct fs_run *run, uint32_t index, const uint8_t *key, const uint8_t *value, uint64_t flags)
-{
-	const struct fs_map *map = &fs_maps[index];
-
-	if (map->in_memory)
-		return fs_table_update(index, key, value, flags);
-	if (!fs_is_percpu(map))
-		return bpf_map_update_elem(map->fd, key, value, flags);
-	/* A system call sets the values of all CPUs: the others keep theirs, or are zero in a new element. */
-	if (bpf_map_lookup_elem(map->fd, key, run->percpu))
-		memset(run->percpu, 0, (size_t)fs_cpus * ((map->value_size + 7) & ~7u));
-	memcpy(fs_own_value(run, map), value, map->value_size);
-	return bpf_map_update_elem(map->fd, key, run->percpu, flags);
-}
-
-static int fs_env_delete(struct fs_run *run, uint32_t index, const uint8_t *key)
-{
-	(void)run;
-	if (fs_maps[index].in_memory)
-		return fs_table_delete(index, key);
-	return bpf_map_delete_elem(fs_maps[index].fd, key);
-}
-
-static int fs_env_store(struct fs_run *run, uint32_t index, const uint8_t *key, uint64_t token, const uint8_t *value)
-{
-	int error = fs_env_update(run, index, key, value, BPF_EXIST);
-
-	(void)token;
-	return error == -ENOENT ? 0 : error; /* deleted meanwhile: what is written to it is lost, as in the kernel */
-}
-
-static void fs_env_hold(struct fs_run *run)
-{
-	if (fs_threads && !run->alone)
-		pthread_mutex_lock(&fs_written);
-	run->alone = true;
-}
-
-static void fs_env_release(struct fs_run *run)
-{
-	if (!run->alone)
-		return;
-	if (fs_threads)
-		pthread_mutex_unlock(&fs_written);
-	run->alone = false;
 }
 
 static void fs_close_objects(void)

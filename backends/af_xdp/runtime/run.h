@@ -85,7 +85,7 @@ struct fs_run {
 	uint64_t now_ns;
 	struct fs_context context;
 	struct fs_block *blocks; /* all memory of copies */
-	uint8_t *percpu;	 /* room for an element of a map with one value per CPU */
+	struct fs_accessor **accessors; /* by map, see accessor.h */
 	uint64_t random;
 	jmp_buf escape;
 	char message[160]; /* what the violation was */

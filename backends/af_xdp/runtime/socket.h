@@ -198,9 +198,7 @@ static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, u
 	queue->port = port;
 	queue->run.ifindex = port->ifindex;
 	queue->run.queue = key;
-	queue->run.percpu = calloc(1, fs_percpu_size);
-	if (!queue->run.percpu)
-		fs_die("out of memory");
+	queue->run.accessors = fs_make_accessors();
 	queue->run.room = FS_FRAME - FS_TAILROOM - FS_RESERVED;
 	queue->run.cpus = (uint32_t)fs_cpus;
 	if (FS_ORDERED)

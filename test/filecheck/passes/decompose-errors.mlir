@@ -102,7 +102,7 @@ ebpf.func @loop section "xdp" attributes {prog_type = "xdp"} {
 
 // No target can run both of what one block needs, at once.
 
-map.decl @flows "lru_hash" key 4 value 8 entries 4 flags 0
+map.decl @flows "cgroup_array" key 4 value 8 entries 4 flags 0
 // expected-error@+1 {{'nowhere': there is no placement: xdp cannot run it}}
 ebpf.func @nowhere section "xdp" attributes {prog_type = "xdp"} {
 ^entry(%ctx: !packet.ctx):

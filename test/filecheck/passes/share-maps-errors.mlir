@@ -2,8 +2,8 @@
 
 // decompose does not make such placements; share-maps finds them in what was placed by hand.
 
-map.decl @flows "lru_hash" key 4 value 8 entries 4 flags 0
-// expected-error@+1 {{map 'flows' is an LRU: reading from user space does not keep an entry alive}}
+map.decl @flows "percpu_hash" key 4 value 8 entries 4 flags 0
+// expected-error@+1 {{map 'flows' has a value per CPU, and user space is on none}}
 placement.part @xdp on "xdp" {
   ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
   ^entry(%ctx: !packet.ctx):
