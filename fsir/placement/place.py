@@ -14,7 +14,7 @@ from fsir.analysis.effects import EffectTable
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.packet import CtxType
 from fsir.dialects.placement import PartOp
-from fsir.driver.diagnostics import fail, place_of
+from fsir.driver.diagnostics import fail, place_of, warning
 from fsir.placement.access import MapAccesses
 from fsir.placement.assemble import Assembler
 from fsir.placement.considered import considered
@@ -91,6 +91,7 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
         verifier = Verifier(ctx, module)
         while not verifier.accepts(decision, cuts):
             decision, cuts = _decide(chooser, examined, effects, keep)
+    _warn_of_other_cuts(decision)
     decision.alternatives = chooser.alternatives(examined)
     decision.frequencies = frequencies
     decision.compared = considered(chooser, examined, decision)
@@ -98,6 +99,19 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     _join_ways(module)
     detach(module)
     return decision
+
+
+def _warn_of_other_cuts(decision: Decision) -> None:
+    """Say where packets are handed over before they come to a cut that was asked for."""
+    for placed in decision.placed:
+        graph = placed.program.graph
+        made = placed.plan.hands[0] & placed.plan.visits[0].keys() if placed.plan.hands else frozenset()
+        asked = {graph.piece_of[block]: block for block in placed.program.must_cut}
+        if not asked or made.intersection(asked):
+            continue
+        why = f" ({decision.shared_reasons[0]})" if decision.shared_reasons else ""
+        block = next(iter(asked.values()))
+        warning(block.first_op, f"cut-at: no packet comes here on {decision.targets[0].name}, it is left before{why}")
 
 
 def _check(module: ModuleOp, options: Options) -> None:

@@ -140,7 +140,9 @@ class _Program:
             self.result.add(NOTE, f"{self.subject} {cut}", _reason(str(cause)), str(cause)[:240])
             return None
         verify_module(module)
-        self.result.count("cuts" if cut else "decisions")
+        edges = [op for op in module.body.block.ops if isinstance(op, EdgeOp)]
+        elsewhere = edges and all(edge.transport.data == "none" for edge in edges)
+        self.result.count("decisions" if not cut else "cuts that maps have moved to the entry" if elsewhere else "cuts")
         return module
 
     def judge(self, cut: str, engine: str, difference: tuple[str, str] | None) -> bool:

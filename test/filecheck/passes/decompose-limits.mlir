@@ -55,3 +55,21 @@ ebpf.func @classifier section "tc" attributes {prog_type = "sched_cls"} {
   %ok = arith.constant 0 : i64
   ebpf.exit(%ok) : i64
 }
+
+// -----
+
+// A cut that packets do not come to: the kernel cannot run what is in front of it.
+
+ebpf.func @left_before section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %size = arith.constant 8 : i64
+  %zero = arith.constant 0 : i64
+  %pass = arith.constant 2 : i64
+  %fp = ebpf.frame -> !ebpf.fp
+  %to = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %error = ebpf.call 4(%to, %size, %zero) : !ebpf.fp, i64, i64 -> i64
+  cf.br ^here
+^here:
+  // expected-warning@+1 {{cut-at: no packet comes here on xdp-5-15, it is left before}}
+  packet.verdict %pass : i64
+}
