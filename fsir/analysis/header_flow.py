@@ -7,9 +7,11 @@ start that was moved by a constant, and taken again, is still the same packet.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 from xdsl.dialects.builtin import IntegerType, ModuleOp
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
@@ -22,7 +24,7 @@ from fsir.analysis.header_lengths import added_to_length, number_of
 from fsir.analysis.packet_bytes import packet_bytes, packet_offset
 from fsir.analysis.packet_starts import packet_starts
 from fsir.analysis.protocols import ALWAYS_FOLLOWED, EXTENSION, HEADERS, field_name, one_of
-from fsir.analysis.selected import Choice, Owner, Place, Selected, number_in
+from fsir.analysis.selected import Choice, Owner, Place, Selected, blocks_reached, number_in
 from fsir.dialects import ebpf, packet
 from fsir.dialects.ebpf import FuncOp, functions
 
@@ -42,13 +44,22 @@ the block argument that says what is there."""
 _ETHERNET = HEADERS["eth"]
 
 
+@dataclass(frozen=True)
+class _Call:
+    """What a function is called with: `headers` at the addresses that are passed, by the number of the argument and the
+    offset from there, and `numbers`, the constants among the arguments."""
+
+    headers: Mapping[tuple[int, int], str]
+    numbers: Mapping[int, int]
+
+
 class Passed:
-    """What functions of a module find in their arguments and in frames: headers at the addresses that are passed to
-    static functions (what all calls agree on), addresses that were stored."""
+    """What functions of a module find in their arguments and in frames: the calls of static functions, addresses that
+    were stored."""
 
     def __init__(self, module: ModuleOp) -> None:
         self._module = module
-        self._known: dict[str, dict[tuple[int, int], str]] = {}
+        self._calls: defaultdict[str, list[_Call]] = defaultdict(list)
 
     def stored(self, load: ebpf.LdxOp) -> list[SSAValue]:
         """The addresses that a load may give; none where that is not known."""
@@ -78,15 +89,13 @@ class Passed:
             visit(name, frozenset())
         return [by_name[name] for name in reversed(done)]
 
-    def note(self, call: ebpf.CallLocalOp, found: Mapping[tuple[int, int], str]) -> None:
-        """A call passes addresses at which these headers are, by argument and offset."""
-        name = call.callee.root_reference.data
-        known = self._known.get(name)
-        self._known[name] = dict(found if known is None else set(known.items()) & set(found.items()))
+    def note(self, call: ebpf.CallLocalOp, found: _Call) -> None:
+        """A function is called."""
+        self._calls[call.callee.root_reference.data].append(found)
 
-    def to(self, func: FuncOp) -> Mapping[tuple[int, int], str]:
-        """The headers at a function's arguments."""
-        return self._known.get(func.symbol, {}) if func.bind is not None and func.bind.data == 0 else {}
+    def to(self, func: FuncOp) -> Sequence[_Call]:
+        """The calls of a function, if nobody else can call it."""
+        return self._calls[func.symbol] if func.bind is not None and func.bind.data == 0 else ()
 
 
 def header_names(func: FuncOp, passed: Passed) -> Iterator[tuple[Operation, str | None]]:
@@ -112,6 +121,8 @@ class _Flow:
         self._places: dict[SSAValue, Place] = {}
         self.told: dict[tuple[Place, SSAValue], _Said] = {}
         """Fields that say what is at an address, of those that are joined together."""
+        self.called: dict[Block, Headers] = {}
+        """What is at arguments, by the calls that lead to a block."""
         self.constants: dict[Place, int | None] = {}
         """What the block at hand has stored."""
         self.names: dict[Operation, str | None] = {}
@@ -131,6 +142,8 @@ class _Flow:
                 headers.setdefault((base, start), protocol)
                 if protocol in ALWAYS_FOLLOWED:
                     headers.setdefault((base, start + HEADERS[protocol].length), ALWAYS_FOLLOWED[protocol])
+            for place, protocol in self.called.get(block, {}).items():
+                headers.setdefault(place, protocol)
             self.joined(block, headers)
             self.constants.clear()
             for op in block.ops:
@@ -147,7 +160,14 @@ class _Flow:
         if said and _ETHERNET.following is not None:
             parts: dict[SSAValue, tuple[int, ...]] = dict.fromkeys(said, (0, 1))  # it is in network order
             self.selected.add(Choice((START, _ETHERNET.length), _ETHERNET.following, 2, parts), self.func.entry)
-        return {(arguments[index], at): protocol for (index, at), protocol in self.passed.to(self.func).items()}
+        calls = self.passed.to(self.func)
+        if any(call.headers for call in calls):
+            numbers: list[dict[SSAValue, int]] = [{arguments[i]: n for i, n in call.numbers.items()} for call in calls]
+            ways = [(c.headers, blocks_reached(self.func.entry, n)) for c, n in zip(calls, numbers, strict=True)]
+            for block in self.tree.rpo:
+                for (index, at), protocol in _agreed([headers for headers, reached in ways if block in reached]):
+                    self.called.setdefault(block, {})[arguments[index], at] = protocol
+        return {}
 
     def _is_type(self, op: packet.CtxLoadOp) -> bool:
         return self.context.get(op.off.data) == "protocol"
@@ -290,10 +310,7 @@ class _Flow:
 
     def agreed(self, ways: Sequence[_Way]) -> set[tuple[int, str]]:
         """The headers that are at distances from an address on all ways."""
-        found = [dict(_near(place, headers)) for place, _, headers in ways]
-        common = set.intersection(*(set(near) for near in found))
-        names = {at: one_of({near[at] for near in found}) for at in common}
-        return {(at, name) for at, name in names.items() if name is not None}
+        return set(_agreed([dict(_near(place, headers)) for place, _, headers in ways]))
 
     def said(self, field: BlockArgument, ways: Sequence[_Way]) -> _Said | None:
         """What may follow in front of an address, and in which order the field that says so holds its bytes."""
@@ -386,7 +403,19 @@ class _Flow:
                     near = {
                         (i, at): name for i, v in addresses for at, name in _near(self.place(v, 0), self.ends[block])
                     }
-                    self.passed.note(op, near)
+                    numbers = {i: n for i, v in enumerate(op.operands) if (n := number_in(v)) is not None}
+                    self.passed.note(op, _Call(near, numbers))
+
+
+_Key = TypeVar("_Key")
+
+
+def _agreed(found: Sequence[Mapping[_Key, str]]) -> Iterator[tuple[_Key, str]]:
+    """The headers that are in the same places of several."""
+    for key in set.intersection(*(set(names) for names in found)) if found else ():
+        name = one_of({names[key] for names in found})
+        if name is not None:
+            yield key, name
 
 
 def _near(place: Place, headers: Headers) -> set[tuple[int, str]]:

@@ -301,3 +301,45 @@ ebpf.func @calls section "xdp" attributes {prog_type = "xdp"} {
 ^out(%v : i64):
   packet.verdict %v : i64
 }
+
+// Calls with different constants are told apart where the function asks for these.
+
+// CHECK-LABEL: ebpf.func @process
+ebpf.func @process section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%frame : !packet.ptr, %is_v6 : i64):
+  // CHECK: packet.load %frame[20] : !packet.ptr
+  %either = packet.load %frame[20] : !packet.ptr -> i8
+  %zero = arith.constant 0 : i64
+  %v4 = arith.cmpi eq, %is_v6, %zero : i64
+  cf.cond_br %v4, ^ipv4, ^ipv6
+^ipv4:
+  // CHECK: packet.load %frame[23] {field = "ipv4.protocol"}
+  %protocol = packet.load %frame[23] : !packet.ptr -> i8
+  ebpf.exit (%zero) : i64
+^ipv6:
+  // CHECK: packet.load %frame[20] {field = "ipv6.nexthdr"}
+  %next = packet.load %frame[20] : !packet.ptr -> i8
+  ebpf.exit (%zero) : i64
+}
+ebpf.func @both section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %type = packet.load %data[12] : !packet.ptr -> i16
+  %c0 = arith.constant 0 : i64
+  %c1 = arith.constant 1 : i64
+  %ip = arith.constant 8 : i16
+  %v6 = arith.constant -8826 : i16
+  %is_ip = arith.cmpi eq, %type, %ip : i16
+  cf.cond_br %is_ip, ^ipv4, ^other
+^ipv4:
+  %r = ebpf.call_local @process(%data, %c0) : !packet.ptr, i64 -> i64
+  packet.verdict %r : i64
+^other:
+  %is_v6 = arith.cmpi eq, %type, %v6 : i16
+  cf.cond_br %is_v6, ^ipv6, ^out
+^ipv6:
+  %s = ebpf.call_local @process(%data, %c1) : !packet.ptr, i64 -> i64
+  packet.verdict %s : i64
+^out:
+  packet.verdict %c0 : i64
+}
