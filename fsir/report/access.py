@@ -9,6 +9,7 @@ from typing import Any
 from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
+from fsir.analysis.protocols import HEADERS, field_name
 from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp, functions
 from fsir.dialects.map import DeclOp, HandleType, ValueType
@@ -16,7 +17,7 @@ from fsir.dialects.packet import CtxType, MetaType, PtrType
 from fsir.interp.helpers import HELPERS
 from fsir.placement.access import MapAccesses
 from fsir.report.contents import helper_name, operations
-from fsir.report.fields import whole_fields
+from fsir.report.fields import in_packet_order, whole_fields
 from fsir.report.keys import key_of
 from fsir.report.regions import commutative_maps, stateful_regions
 
@@ -56,6 +57,8 @@ def _function(func: FuncOp, types: dict[str, str], globals_: set[str], accesses:
             reads[_place(op, op.res)] += 1
         elif isinstance(op, packet.StoreOp):
             writes[_place(op, op.value)] += 1
+        elif isinstance(op, ebpf.LdAbsOp | ebpf.LdIndOp):
+            reads[_legacy_place(op)] += 1
         elif isinstance(op, packet.CtxLoadOp | packet.CtxStoreOp):
             context[op.field.data if op.field is not None else f"[{op.off.data}]"] += 1
         elif isinstance(op, packet.GuardOp):
@@ -72,8 +75,8 @@ def _function(func: FuncOp, types: dict[str, str], globals_: set[str], accesses:
     return {
         "name": func.symbol,
         "type": func.type_name,
-        "reads": dict(whole_fields(reads).most_common()),
-        "writes": dict(whole_fields(writes).most_common()),
+        "reads": in_packet_order(whole_fields(reads)),
+        "writes": in_packet_order(whole_fields(writes)),
         "context": dict(context.most_common()),
         "guards": sorted(guards),
         "resizes": resizes,
@@ -95,6 +98,16 @@ def _place(op: packet.LoadOp | packet.StoreOp, value: SSAValue) -> str:
         return op.field.data
     width = value.type.width.data if isinstance(value.type, IntegerType) else 0
     return f"[{op.off.data}]:{width}"
+
+
+def _legacy_place(op: ebpf.LdAbsOp | ebpf.LdIndOp) -> str:
+    """What a socket filter's load reads, from the start of the packet."""
+    size = op.row.width // 8
+    if isinstance(op, ebpf.LdIndOp):
+        return f"[?+{op.imm.data}]:{8 * size}"
+    at = op.imm.data
+    inside = at >= 0 and at + size <= HEADERS["eth"].length
+    return (field_name("eth", at, size) if inside else None) or f"[{at}]:{8 * size}"
 
 
 def _map_use(op: Operation, uses: dict[str, Counter[str]]) -> None:

@@ -32,5 +32,21 @@ def whole_fields(counts: Counter[str]) -> Counter[str]:
     return +result
 
 
+def in_packet_order(counts: Counter[str]) -> dict[str, int]:
+    """The accesses from the outermost header inwards, those without a name last."""
+    return dict(sorted(counts.items(), key=lambda item: (_position(item[0]), -item[1], item[0])))
+
+
+_ORDER = list(HEADERS)
+
+
+def _position(name: str) -> tuple[int, int]:
+    protocol, _, field = name.partition(".")
+    if protocol not in HEADERS:
+        return len(_ORDER), 0
+    first = re.split(r"[+\[]", field)[0]
+    return _ORDER.index(protocol), next((at for (at, _), name in HEADERS[protocol].fields.items() if name == first), 0)
+
+
 def _size(protocol: str, field: str) -> int:
     return next(size for (_, size), name in HEADERS[protocol].fields.items() if name == field)

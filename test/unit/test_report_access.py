@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from fsir.report.fields import whole_fields
+from fsir.report.fields import in_packet_order, whole_fields
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ from fsir.report.fields import whole_fields
 )
 def test_fields_in_pieces(counted: dict[str, int], shown: dict[str, int]) -> None:
     assert whole_fields(Counter(counted)) == Counter(shown)
+
+
+def test_order_is_that_of_the_packet() -> None:
+    names = ["[4]:16", "udp.dest", "ipv4.daddr", "eth.h_proto", "ipv4.saddr[0:2]", "tcp.source+dest", "eth.h_dest"]
+    assert list(in_packet_order(Counter(names))) == [
+        *("eth.h_dest", "eth.h_proto", "ipv4.saddr[0:2]", "ipv4.daddr", "tcp.source+dest", "udp.dest", "[4]:16")
+    ]
