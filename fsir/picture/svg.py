@@ -19,6 +19,7 @@ _LEVELS = {0: "NIC", 1: "kernel", 2: "user space"}
 _INK, _PALE, _HANDOFF = "#1c2430", "#6a7686", "#b3261e"
 _SMALL = {"fill": _PALE, "font-size": "9"}
 _CARRIED = {"fill": _HANDOFF, "font-size": "9"}
+_SMALL_CHAR = 5.8
 _FORK = 7.0  # two branches leave a block so far from its middle
 
 
@@ -32,6 +33,7 @@ class _Picture:
         self.scene = scene
         self.root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "font-family": "monospace"})
         self.root.set("font-size", str(_FONT))
+        self._labels: dict[int, list[tuple[float, float]]] = {}  # by lane: from where to where there are some
         self._defs()
         self.drawings = [_layout(lane) for lane in scene.lanes]
         self.lefts = list(self._lefts())
@@ -45,10 +47,12 @@ class _Picture:
         background = len(self.root)
         for number in range(len(self.scene.lanes)):
             self._lane(number)
+        for number, handoff in enumerate(self.scene.handoffs):
+            self._way_over(handoff, number)
         for number in range(len(self.scene.lanes)):
             self._nodes(number)
         for handoff in self.scene.handoffs:
-            self._handoff(handoff)
+            self._carried(handoff)
         self._maps(self.scene.maps)
         self.root.insert(background, _rect(0, 0, self.width, self.height, {"fill": "white"}))
         self.root.insert(0, self.root[background])
@@ -81,7 +85,8 @@ class _Picture:
         x = _MARGIN * 2
         for number in range(len(self.drawings)):
             yield x
-            x += self._lane_width(number) + _LANE_GAP
+            carried = [line for h in self.scene.handoffs if h.source[0] == number for line in _told(h)]
+            x += self._lane_width(number) + _LANE_GAP + _SMALL_CHAR * max(map(len, carried), default=0)
 
     def _lane(self, number: int) -> None:
         lane, left, width = self.scene.lanes[number], self.lefts[number], self._lane_width(number)
@@ -134,25 +139,42 @@ class _Picture:
 
     # --- handoffs and maps -------------------------------------------------------------------------------------------
 
-    def _handoff(self, handoff: Handoff) -> None:
+    def _way_over(self, handoff: Handoff, number: int) -> None:
+        """The line of a handoff: across to the gap between the lanes, along it, and across to where it goes on."""
         (lane, node), target = handoff.source, handoff.target
         if target is None:
             return
         start, end = self.drawings[lane].boxes[node], self.drawings[target[0]].boxes[target[1]]
         x1, y1 = self._at(lane, (start.x + start.width / 2, start.y + start.height / 2))
         x2, y2 = self._at(target[0], (end.x - end.width / 2, end.y + end.height / 2))
-        bend = max(40.0, (x2 - x1) / 2)
+        turn = self.lefts[target[0]] - _MARGIN - 10 - 6 * (number % 5)
+        round_ = max(-10.0, min(10.0, (y2 - y1) / 2))
+        path = (
+            f"M{x1:.1f} {y1:.1f} H{turn - 10:.1f} Q{turn:.1f} {y1:.1f} {turn:.1f} {y1 + round_:.1f} "
+            f"V{y2 - round_:.1f} Q{turn:.1f} {y2:.1f} {turn + 10:.1f} {y2:.1f} H{x2:.1f}"
+        )
         group = ET.SubElement(self.root, "g")
         ET.SubElement(group, "title").text = "\n".join((*handoff.fields, *handoff.notes))
-        path = f"M{x1:.1f} {y1:.1f} C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
         style = {"fill": "none", "stroke": _HANDOFF, "stroke-width": "2", "marker-end": "url(#handoff)"}
         ET.SubElement(group, "path", {"d": path} | style)
-        lines = handoff.fields or ("nothing carried",)
-        x = max(x1 + 8, self._at(lane, (self.drawings[lane].width, 0.0))[0] + 6)
+
+    def _carried(self, handoff: Handoff) -> None:
+        """What a handoff carries, in the gap, below its line; below others that are there."""
+        (lane, node), lines = handoff.source, _told(handoff)
+        if handoff.target is None:
+            return
+        start = self.drawings[lane].boxes[node]
+        x = self.lefts[lane] + self._lane_width(lane) + _MARGIN + 6
+        y = self._at(lane, (0.0, start.y + start.height / 2))[1] + 4
+        high = 11.0 * len(lines) + 4
+        for top, bottom in sorted(self._labels.setdefault(lane, [])):
+            if y < bottom and top < y + high:
+                y = bottom + 4
+        self._labels[lane].append((y, y + high))
         back = {"fill": "white", "fill-opacity": "0.8", "rx": "3"}
-        group.append(_rect(x - 3, y1 + 4, 5.8 * max(map(len, lines)) + 6, 11 * len(lines) + 4, back))
+        self.root.append(_rect(x - 3, y, _SMALL_CHAR * max(map(len, lines)) + 6, high, back))
         for row, line in enumerate(lines, 1):
-            _text(group, x, y1 + 3 + row * 11, line, _CARRIED)
+            self._text(x, y - 1 + row * 11, line, _CARRIED)
 
     def _maps(self, maps: list[SharedMap]) -> None:
         y = self.height + 4
@@ -178,6 +200,10 @@ class _Picture:
         size = float(style.get("font-size", _FONT)) / _FONT
         if hasattr(self, "width"):
             self.width = max(self.width, x + _CHAR * size * len(text) + _MARGIN)
+
+
+def _told(handoff: Handoff) -> tuple[str, ...]:
+    return tuple(handoff.fields) or ("nothing carried",)
 
 
 def _layout(lane: Lane) -> Drawing:
