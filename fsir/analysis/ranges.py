@@ -6,6 +6,9 @@
 Intervals by optimistic iteration, widened to the constants that the function compares with, and narrowed by what the
 branches on the way say. Nothing here depends on the verifier having seen the function: a loop may run as often as it
 likes, and a sum that may wrap is any number.
+
+The base of an address is what an operation gave when it last ran. That holds for block arguments, too: as all that an
+argument can be has the same base, that operation dominates its block, and does not run again between it and a use.
 """
 
 from __future__ import annotations
@@ -193,7 +196,7 @@ class Ranges:
 
     def _learned(self, terminator: Operation, index: int) -> Iterator[tuple[SSAValue, Fact]]:
         """What an edge says."""
-        if isinstance(terminator, cf.ConditionalBranchOp) and terminator.then_block is not terminator.else_block:
+        if isinstance(terminator, cf.ConditionalBranchOp):
             yield from self._said(terminator.cond, index == 0)
 
     def _said(self, condition: SSAValue, holds: bool) -> Iterator[tuple[SSAValue, Fact]]:
@@ -253,8 +256,7 @@ class Ranges:
                     for arg, value in zip(successor.args, values, strict=True):
                         found = self._narrowed(value, block, said, 2)
                         if found is not None:
-                            arriving = self._arriving(found, last, successor)
-                            changed |= self._learn(arg, arriving, thresholds, rounds)
+                            changed |= self._learn(arg, found, thresholds, rounds)
 
     def _compute(self, op: Operation, block: Block) -> bool:
         changed = False
@@ -288,19 +290,6 @@ class Ranges:
                     constants = [c for c in _constants(op.operands) if c < FAR]
                     found.update(each for c in constants for each in (c - 1, c, c + 1))
         return sorted(found)
-
-    def _arriving(self, found: Range, terminator: Operation, block: Block) -> Range | _Unknown:
-        """What an argument of a block gets: an address only while its base is still the same."""
-        base = found.base
-        if isinstance(base, Start | End):
-            here = self._versions.of(block.first_op) if block.first_op is not None else None
-            same = here is not None and base.versions == here == self._versions.of(terminator)
-            return found if same else UNKNOWN
-        if isinstance(base, SSAValue):
-            above = base.owner.parent if isinstance(base.owner, Operation) else base.owner
-            assert above is not None
-            return found if self.tree.strictly_dominates(above, block) else UNKNOWN
-        return found
 
     def _narrowed(
         self, value: SSAValue, block: Block, said: Sequence[tuple[SSAValue, Fact]], depth: int

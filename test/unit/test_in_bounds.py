@@ -69,6 +69,34 @@ BELOW = """
   cf.cond_br %low, ^low, ^out
 ^low:
 """
+ABOVE = BELOW.format(relation="uge")
+NOT_ABOVE = ABOVE.replace("^low, ^out", "^out, ^low")
+SUM = """
+  %least = arith.constant 200 : i8
+  %big = arith.cmpi uge, %byte, %least : i8
+  cf.cond_br %big, ^big, ^out
+^big:
+  %more = arith.constant 100 : i8
+  %sum = arith.addi %byte, %more : i8
+  %wsum = arith.extui %sum : i8 to i64
+  %far = packet.advance %data, %wsum : !packet.ptr, i64 -> !packet.ptr
+  %back = packet.offset %far[-300] : !packet.ptr -> !packet.ptr
+"""
+HALF = """
+  %word = ebpf.cast %data : !packet.ptr -> i64
+  %cut = arith.trunci %word : i64 to i32
+  %again = arith.extui %cut : i32 to i64
+  %half = ebpf.cast %again : i64 -> !packet.ptr
+"""
+LESS = """
+  %none = arith.constant 0 : i64
+  %some = arith.cmpi {relation}, %wide, %none : i64
+  cf.cond_br %some, ^some, ^out
+^some:
+  %one = arith.constant -1 : i64
+  %less = arith.addi %wide, %one : i64
+  %ip = packet.advance %data, %less : !packet.ptr, i64 -> !packet.ptr
+"""
 
 PACKET = {
     "guarded": (DATA + END + guarded() + read(), [True]),
@@ -117,6 +145,42 @@ PACKET = {
         + guarded(20, "%ip", "more")
         + read("%ip", 16),
         [True, False],
+    ),
+    "moved by a word that is not below a bound": (
+        DATA + END + guarded(15) + WORD + ABOVE + ADVANCED + guarded(20, "%ip", "more") + read("%ip", 16),
+        [True, False],
+    ),
+    "moved by less than a bound, which the other side says": (
+        DATA + END + guarded(15) + WORD + NOT_ABOVE + ADVANCED + guarded(20, "%ip", "more") + read("%ip", 16),
+        [True, True],
+    ),
+    "moved by a byte, another start": (
+        DATA + END + guarded(15) + OFFSET + ADVANCED + guarded(20, "%ip", "more") + read("%data", 16),
+        [True, True],
+    ),
+    "moved by a byte, far behind the other start": (
+        DATA + END + guarded(15) + OFFSET + ADVANCED + guarded(20, "%ip", "more") + read("%data", 200),
+        [True, False],
+    ),
+    "moved by a sum that wraps": (DATA + END + guarded(400) + OFFSET + SUM + read("%back", 0), [True, False]),
+    "half an address": (DATA + END + guarded() + HALF + read("%half", 0), [False]),
+    "moved by a byte less one": (
+        DATA + END + guarded(15) + OFFSET + LESS.format(relation="ugt") + guarded(20, "%ip", "more") + read("%ip", 16),
+        [True, True],
+    ),
+    "moved by a byte less one, or by minus one": (
+        DATA + END + guarded(15) + OFFSET + LESS.format(relation="uge") + guarded(20, "%ip", "more") + read("%ip", 16),
+        [True, False],
+    ),
+    "on the side where it is too short": (
+        f"{DATA}{END}%ok = packet.guard %data[34], %end : !packet.ptr, !packet.end_ptr -> i1\n"
+        f"cf.cond_br %ok, ^out, ^short\n^short:\n{read()}",
+        [False],
+    ),
+    "where the guarded way meets another": (
+        f"{DATA}{END}%ok = packet.guard %data[34], %end : !packet.ptr, !packet.end_ptr -> i1\n"
+        f"cf.cond_br %ok, ^both, ^short\n^short:\ncf.br ^both\n^both:\n{read()}",
+        [False],
     ),
     "moved backwards": (
         DATA
@@ -171,9 +235,9 @@ PAIR = """
 ^head(%p: !packet.ptr, %q: !packet.ptr):
   %c = packet.load %p[0] : !packet.ptr -> i8
   %p2 = packet.offset %p[{step}] : !packet.ptr -> !packet.ptr
-  %q2 = packet.offset %q[1] : !packet.ptr -> !packet.ptr
+  %q2 = packet.offset %q[{other}] : !packet.ptr -> !packet.ptr
   %in = packet.guard %q[1], %end : !packet.ptr, !packet.end_ptr -> i1
-  cf.cond_br %in, ^head(%p2, %q2 : !packet.ptr, !packet.ptr), ^out
+  cf.cond_br %in, ^head(%p2, {next} : !packet.ptr, !packet.ptr), ^out
 ^after:
 """
 
@@ -183,9 +247,19 @@ LOOPS = {
     "backwards": (loop(step=-1), [False]),
     "long steps": (loop(step=1500), [True]),
     "resized within": (loop(extra=TAIL), [False]),
-    "two pointers, one of them in the condition": (DATA + END + guarded(1) + PAIR.format(step=1), [True]),
-    "two pointers, too short a guard before": (DATA + END + guarded(0) + PAIR.format(step=1), [False]),
-    "two pointers that drift apart": (DATA + END + guarded(1) + PAIR.format(step=2), [False]),
+    "two pointers, one of them in the condition": (
+        DATA + END + guarded(1) + PAIR.format(step=1, other=1, next="%q2"),
+        [True],
+    ),
+    "two pointers, too short a guard before": (
+        DATA + END + guarded(0) + PAIR.format(step=1, other=1, next="%q2"),
+        [False],
+    ),
+    "two pointers that drift apart": (DATA + END + guarded(1) + PAIR.format(step=1, other=0, next="%q2"), [False]),
+    "two pointers, one of them begins again": (
+        DATA + END + guarded(1) + PAIR.format(step=1, other=1, next="%second"),
+        [False],
+    ),
 }
 
 LOOKED_UP = "%key = arith.constant 1 : i32\n%v = map.lookup @array(%key) : i32 -> !map.value<@array>\n"
@@ -198,11 +272,40 @@ def value(at: str = "%v", offset: int = 4, width: int = 32) -> str:
     return f"%y = map.load {at}[{offset}] : !map.value<@array> -> i{width}\n"
 
 
+INDEX = (
+    """
+  %most = arith.constant {n} : i64
+  %few = arith.cmpi ule, %wide, %most : i64
+  cf.cond_br %few, ^few, ^out
+^few:
+"""
+    + INDEXED
+    + value("%e", 0, 8)
+)
+
 VALUES = {
     "hit": (LOOKED_UP + HIT + value(), [True]),
     "not asked": (LOOKED_UP + value(), [False]),
     "behind the value": (LOOKED_UP + HIT + value(offset=5), [False]),
     "before the value": (LOOKED_UP + HIT + value(offset=-4), [False]),
+    "missed": (LOOKED_UP + HIT.replace("^hit, ^out", "^out, ^hit") + value(), [False]),
+    "indexed up to a bound": (DATA + END + guarded() + WORD + LOOKED_UP + HIT + INDEX.format(n=7), [True, True]),
+    "indexed up to a bound and one": (
+        DATA + END + guarded() + WORD + LOOKED_UP + HIT + INDEX.format(n=8),
+        [True, False],
+    ),
+    "global data": (
+        "%v = ebpf.ld_sym @array {offset = #builtin.int<4>} -> !map.value<@array>\n" + value(offset=0),
+        [True],
+    ),
+    "behind global data": (
+        "%v = ebpf.ld_sym @array {offset = #builtin.int<4>} -> !map.value<@array>\n" + value(offset=1),
+        [False],
+    ),
+    "before global data": (
+        "%v = ebpf.ld_sym @array {offset = #builtin.int<-4>} -> !map.value<@array>\n" + value(offset=0),
+        [False],
+    ),
     "asked of another lookup": (
         LOOKED_UP + LOOKED_UP.replace("%key", "%key2").replace("%v", "%w") + HIT + value("%w"),
         [False],
@@ -235,6 +338,8 @@ COUNTED = """
 """
 
 STACK = {
+    "below the frame": ("%fp = ebpf.frame -> !ebpf.fp\n%x = ebpf.ldx64 %fp[-520] : !ebpf.fp -> i64\n", [False]),
+    "the frame's lowest word": ("%fp = ebpf.frame -> !ebpf.fp\n%x = ebpf.ldx64 %fp[-512] : !ebpf.fp -> i64\n", [True]),
     "as many rounds as bytes": (COUNTED.format(rounds=16, relation="ne"), [True]),
     "fewer": (COUNTED.format(rounds=16, relation="ult"), [True]),
     "one more": (COUNTED.format(rounds=17, relation="ne"), [False]),
