@@ -16,9 +16,9 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from fsir.analysis.cfg import successor_operands
 from fsir.analysis.dominance import DominatorTree
-from fsir.analysis.effects import EffectTable
 from fsir.analysis.in_bounds import InBounds
 from fsir.analysis.libraries import Prototype
+from fsir.analysis.ranges import LayoutEffects
 from fsir.backends.af_xdp import ops_ebpf, ops_map, ops_packet, ops_placement, ops_scalar
 from fsir.backends.af_xdp.names import Names, hint_of
 from fsir.backends.af_xdp.writer import (
@@ -55,7 +55,7 @@ class Unit(Protocol):
     """What a function needs to know of the file it is in; `part.Part` knows it."""
 
     @property
-    def effects(self) -> EffectTable: ...
+    def layout_effects(self) -> LayoutEffects: ...
     def map_index(self, op: Operation, name: str) -> str: ...
     def map_sizes(self, name: str) -> tuple[int, int]: ...
     def map_writable(self, op: Operation, name: str) -> None: ...
@@ -257,7 +257,7 @@ class FunctionWriter:
 
     def is_proven(self, op: Operation, base: SSAValue, offset: int, size: int) -> bool:
         if self._proven is None:
-            self._proven = InBounds(self.func.body, self.unit.effects, lambda name: self.map_sizes(name)[1])
+            self._proven = InBounds(self.func.body, self.unit.layout_effects, lambda name: self.map_sizes(name)[1])
         return self._proven.holds(op, base, offset, size)
 
     def needs(self, what: Needs) -> None:

@@ -11,6 +11,7 @@ from xdsl.ir import Operation, SSAValue
 
 from fsir.analysis.effects import EffectTable
 from fsir.analysis.libraries import Prototype, Unknown, prototype
+from fsir.analysis.ranges import LayoutEffects
 from fsir.backends.af_xdp.capabilities import READ_ONLY_VALUES, supported_map
 from fsir.backends.af_xdp.names import Names
 from fsir.backends.handoff import Layout
@@ -86,8 +87,8 @@ class Part:
     # function.Unit
 
     @cached_property
-    def effects(self) -> EffectTable:
-        return EffectTable(self.module)
+    def layout_effects(self) -> LayoutEffects:
+        return LayoutEffects(EffectTable(self.module), self.functions)
 
     def map_index(self, op: Operation, name: str) -> str:
         return self._map(op, name).enumerator

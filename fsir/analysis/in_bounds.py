@@ -11,20 +11,19 @@ where it stays in its frame. Unlike the kernel's verifier this looks at loops of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from xdsl.ir import Operation, Region, SSAValue
 
-from fsir.analysis.effects import EffectTable
 from fsir.analysis.frame import FRAME_SIZE
-from fsir.analysis.ranges import FAR, FRAME, End, Hit, Range, Ranges, Start, Within
-from fsir.dialects import ebpf, map
+from fsir.analysis.ranges import FAR, FRAME, Element, End, Hit, LayoutEffects, Range, Ranges, Start, Within
+from fsir.dialects import ebpf, map, packet
 
 
 class InBounds:
     """The answer for one function. `value_size` gives the bytes of a map's values by its name."""
 
-    def __init__(self, region: Region, effects: EffectTable, value_size: Callable[[str], int]) -> None:
+    def __init__(self, region: Region, effects: LayoutEffects, value_size: Callable[[str], int]) -> None:
         self._ranges = Ranges(region, effects)
         self._value_size = value_size
 
@@ -43,6 +42,8 @@ class InBounds:
             )
         if base is FRAME:
             return found.low >= -FRAME_SIZE and found.high <= 0
+        if isinstance(base, Element):
+            return found.low >= 0 and found.high <= self._value_size(base.map)
         if isinstance(base, SSAValue) and isinstance(base.owner, Operation):
             return found.low >= 0 and found.high <= self._size(op, base, base.owner)
         return False
@@ -51,9 +52,6 @@ class InBounds:
         """How many bytes are known to be at a base."""
         if isinstance(owner, ebpf.AllocaOp):
             return owner.int_prop("size")
-        if isinstance(owner, ebpf.LdSymOp):  # global data are always there
-            offset = owner.int_prop("offset")
-            return self._value_size(owner.symbol_prop("sym")) - offset if offset >= 0 else 0
         assert isinstance(owner, map.LookupOp | map.LookupAtOp)
         return self._value_size(owner.symbol_prop("map")) if self._is_hit(op, base) else 0
 
@@ -66,7 +64,7 @@ class InBounds:
         """Whether a guard says that the packet goes on for so many bytes behind an address."""
         block = op.parent
         assert block is not None
-        root, offset = self._ranges.root(address)
+        below = list(self._below(op, address))
         highest = self._ranges.at(address, block).high + behind
         for value, fact in self._ranges.holding(block, Within):
             assert isinstance(fact, Within)
@@ -76,6 +74,21 @@ class InBounds:
             layout = base.base.versions
             if layout != self._ranges.layout(op) or self._ranges.at(fact.end, block) != Range(End(layout), 0, 0):
                 continue
-            if (value is root and offset + behind <= fact.size) or highest <= base.low + fact.size:
+            if highest <= base.low + fact.size or any(v is value and at + behind <= fact.size for v, at in below):
                 return True
         return False
+
+    def _below(self, op: Operation, address: SSAValue) -> Iterator[tuple[SSAValue, int]]:
+        """Roots of addresses that an address was computed from, and how far beyond each it is at most."""
+        assert op.parent is not None
+        distance = 0
+        while True:
+            root, offset = self._ranges.root(address)
+            distance += offset
+            yield root, distance
+            if not isinstance(advance := root.owner, packet.AdvanceOp):
+                return
+            by = self._ranges.at(advance.by, op.parent)
+            if by.base is not None or by.high >= FAR:
+                return
+            address, distance = advance.ptr, distance + by.high

@@ -14,7 +14,7 @@ argument can be has the same base, that operation dominates its block, and does 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, cf
@@ -60,12 +60,19 @@ class End:
     versions: Versions
 
 
+@dataclass(frozen=True, slots=True)
+class Element:
+    """The first byte of a value of a map, which is there until the packet is done with."""
+
+    map: str
+
+
 class _Frame:
     """The frame pointer."""
 
 
 FRAME = _Frame()
-Base = Start | End | _Frame | SSAValue
+Base = Start | End | Element | _Frame | SSAValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +117,9 @@ Fact = Compared | Within | Hit
 class Ranges:
     """The answer for one region."""
 
-    def __init__(self, region: Region, effects: EffectTable) -> None:
+    def __init__(self, region: Region, effects: LayoutEffects) -> None:
         self.tree = DominatorTree(region)
-        self._versions = MemoryVersions(self.tree, _Layout(effects))
+        self._versions = MemoryVersions(self.tree, effects)
         self._ranges: dict[SSAValue, Range] = {}
         self._twins: dict[SSAValue, tuple[SSAValue, int]] = {}
         self._incoming: dict[Block, list[tuple[Operation, int]]] = {block: [] for block in self.tree.rpo}
@@ -256,7 +263,17 @@ class Ranges:
                     for arg, value in zip(successor.args, values, strict=True):
                         found = self._narrowed(value, block, said, 2)
                         if found is not None:
+                            found = self._seen_hit(found, block, said)
                             changed |= self._learn(arg, found, thresholds, rounds)
+
+    def _seen_hit(self, found: Range, block: Block, said: Sequence[tuple[SSAValue, Fact]]) -> Range:
+        """An address in a value that is known to be there may meet those in other values of its map."""
+        base = found.base
+        if not isinstance(base, SSAValue) or not isinstance(base.owner, map.LookupOp | map.LookupAtOp):
+            return found
+        if not any(isinstance(fact, Hit) for fact in self._holding(base, block, said)):
+            return found
+        return Range(Element(base.owner.symbol_prop("map")), found.low, found.high)
 
     def _compute(self, op: Operation, block: Block) -> bool:
         changed = False
@@ -361,8 +378,10 @@ class Ranges:
                 return Range(FRAME, 0, 0)
             case ebpf.AllocaOp():
                 return Range(result, 0, 0)
-            case map.LookupOp() | map.LookupAtOp() | ebpf.LdSymOp() if isinstance(result.type, map.ValueType):
+            case map.LookupOp() | map.LookupAtOp() if isinstance(result.type, map.ValueType):
                 return Range(result, 0, 0)
+            case ebpf.LdSymOp() if isinstance(result.type, map.ValueType):  # global data are always there
+                return Range(Element(op.symbol_prop("sym")), op.int_prop("offset"), op.int_prop("offset"))
         constant = constant_of(result)
         if constant is not None:
             return Range(None, constant, constant)
@@ -388,14 +407,28 @@ class _Unknown:
 UNKNOWN = _Unknown()
 
 
-class _Layout:
-    """Effects reduced to the packet's layout, which every other operation is taken to look at."""
+class LayoutEffects:
+    """Effects reduced to the packet's layout, which every other operation is taken to look at. `functions` are those
+    that may be called, by name: they change it if something in them does."""
 
-    def __init__(self, effects: EffectTable) -> None:
+    def __init__(self, effects: EffectTable, functions: Mapping[str, ebpf.FuncOp]) -> None:
         self._effects = effects
+        self._keeps: dict[str, bool] = dict.fromkeys(functions, True)
+        while changed := [n for n, func in functions.items() if self._keeps[n] and any(_writes(self, func))]:
+            self._keeps.update(dict.fromkeys(changed, False))
 
     def of(self, op: Operation) -> Effects:
+        """Whether an operation changes where the packet begins or ends."""
+        if isinstance(op, ebpf.CallLocalOp):
+            return Effects(LAYOUT, LAYOUT * (not self._keeps.get(op.symbol_prop("callee"), False)))
         return Effects(LAYOUT, self._effects.of(op).writes & LAYOUT)
+
+
+def _writes(effects: LayoutEffects, func: ebpf.FuncOp) -> Iterator[int]:
+    """What the operations of a function change."""
+    for block in func.body.blocks:
+        for op in block.ops:
+            yield effects.of(op).writes
 
 
 def _constants(values: Sequence[SSAValue]) -> Iterator[int]:

@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from fsir.analysis.effects import EffectTable
 from fsir.analysis.in_bounds import InBounds
+from fsir.analysis.ranges import LayoutEffects
 from fsir.dialects import ebpf, map, packet
 
 DATA = "%data = packet.data %ctx : !packet.ctx -> !packet.ptr\n"
@@ -18,6 +19,23 @@ END = "%end = packet.end %ctx : !packet.ctx -> !packet.end_ptr\n"
 MAPS = """
 map.decl @array "array" key 4 value 8 entries 4 flags 0
 map.decl @other "array" key 4 value 64 entries 4 flags 0
+"""
+FUNCTIONS = """
+ebpf.func @harmless section "xdp" {
+^entry(%a: i64):
+  ebpf.exit(%a) : i64
+}
+ebpf.func @resizes section "xdp" {
+^entry(%ctx: !packet.ctx):
+  %by = arith.constant -4 : i32
+  %r = packet.adjust_tail %ctx, %by : !packet.ctx, i32 -> i64
+  ebpf.exit(%r) : i64
+}
+ebpf.func @calls section "xdp" {
+^entry(%ctx: !packet.ctx):
+  %r = ebpf.call_local @resizes(%ctx) : !packet.ctx -> i64
+  ebpf.exit(%r) : i64
+}
 """
 DONE = """
   %pass = arith.constant 2 : i64
@@ -43,9 +61,10 @@ def read(at: str = "%data", offset: int = 30, width: int = 32, name: str = "x") 
 
 def proven(code: str) -> list[bool]:
     """For each access of packet bytes, values or stack in turn: whether it is known to be in bounds."""
-    module = parse(xdp(code + DONE, MAPS))
-    (func,) = [op for op in module.ops if isinstance(op, ebpf.FuncOp)]
-    bounds = InBounds(func.body, EffectTable(module), lambda name: value_size(module, name))
+    module = parse(xdp(code + DONE, MAPS, FUNCTIONS))
+    functions = {op.symbol: op for op in module.ops if isinstance(op, ebpf.FuncOp)}
+    func = functions["p"]
+    bounds = InBounds(func.body, LayoutEffects(EffectTable(module), functions), lambda name: value_size(module, name))
     accesses = (packet.LoadOp, packet.StoreOp, map.LoadOp, map.StoreOp, ebpf.LdxOp, ebpf.StxOp)
     found = []
     for op in func.walk():
@@ -57,7 +76,8 @@ def proven(code: str) -> list[bool]:
 
 
 def value_size(module: ModuleOp, name: str) -> int:
-    return next(op for op in module.ops if isinstance(op, map.DeclOp) and op.sym_name.data == name).value_size.data
+    decls = {op.sym_name.data: op for op in module.ops if isinstance(op, map.DeclOp)}
+    return int(decls[name].value_size.data)
 
 
 OFFSET = "%byte = packet.load %data[14] : !packet.ptr -> i8\n%wide = arith.extui %byte : i8 to i64\n"
@@ -96,6 +116,11 @@ LESS = """
   %one = arith.constant -1 : i64
   %less = arith.addi %wide, %one : i64
   %ip = packet.advance %data, %less : !packet.ptr, i64 -> !packet.ptr
+"""
+MORE = """
+  %mask = arith.constant {mask} : i64
+  %some = arith.andi %wide, %mask : i64
+  %tcp = packet.advance %ip, %some : !packet.ptr, i64 -> !packet.ptr
 """
 
 PACKET = {
@@ -182,6 +207,28 @@ PACKET = {
         f"cf.cond_br %ok, ^both, ^short\n^short:\ncf.br ^both\n^both:\n{read()}",
         [False],
     ),
+    "moved by a few bytes more, behind a guard": (
+        DATA
+        + END
+        + guarded(15)
+        + OFFSET
+        + ADVANCED
+        + guarded(20, "%ip", "more")
+        + MORE.format(mask=4)
+        + read("%tcp", 12),
+        [True, True],
+    ),
+    "moved by too many bytes more, behind a guard": (
+        DATA
+        + END
+        + guarded(15)
+        + OFFSET
+        + ADVANCED
+        + guarded(20, "%ip", "more")
+        + MORE.format(mask=5)
+        + read("%tcp", 12),
+        [True, False],
+    ),
     "moved backwards": (
         DATA
         + END
@@ -202,6 +249,18 @@ EPOCHS = {
     "resized before everything": (TAIL + DATA + END + guarded() + read(), [True]),
     "an old start": (DATA + TAIL + END + guarded() + read(), [False]),
     "an old end": (END + TAIL + DATA + guarded() + read(), [False]),
+    "a function that does not resize": (
+        f"{DATA}{END}{guarded()}%z = arith.constant 1 : i64\n%r = ebpf.call_local @harmless(%z) : i64 -> i64\n{read()}",
+        [True],
+    ),
+    "a function that does": (
+        f"{DATA}{END}{guarded()}%r = ebpf.call_local @resizes(%ctx) : !packet.ctx -> i64\n{read()}",
+        [False],
+    ),
+    "a function that calls one that does": (
+        f"{DATA}{END}{guarded()}%r = ebpf.call_local @calls(%ctx) : !packet.ctx -> i64\n{read()}",
+        [False],
+    ),
     "guarded anew": (DATA + END + guarded() + TAIL + AGAIN + read("%data2"), [True]),
     "guarded anew, read through the old": (DATA + END + guarded() + TAIL + AGAIN + read("%data"), [False]),
     "resized on one way": (
@@ -272,6 +331,24 @@ def value(at: str = "%v", offset: int = 4, width: int = 32) -> str:
     return f"%y = map.load {at}[{offset}] : !map.value<@array> -> i{width}\n"
 
 
+TWO = f"""
+  {DATA}{END}{guarded()}{OFFSET}{LOOKED_UP}
+  %key2 = arith.constant 2 : i32
+  %odd = arith.trunci %byte : i8 to i1
+  cf.cond_br %odd, ^one, ^two
+^one:
+  %hit = map.hit %v : !map.value<@array> -> i1
+  cf.cond_br %hit, ^both(%v : !map.value<@array>), ^out
+^two:
+  %w = map.lookup @array(%key2) : i32 -> !map.value<@array>
+  %hit2 = map.hit %w : !map.value<@array> -> i1
+  cf.cond_br %hit2, ^hit2, ^out
+^hit2:
+  cf.br ^both(%w : !map.value<@array>)
+^both(%x2: !map.value<@array>):
+  {value("%x2")}
+"""
+
 INDEX = (
     """
   %most = arith.constant {n} : i64
@@ -288,6 +365,11 @@ VALUES = {
     "not asked": (LOOKED_UP + value(), [False]),
     "behind the value": (LOOKED_UP + HIT + value(offset=5), [False]),
     "before the value": (LOOKED_UP + HIT + value(offset=-4), [False]),
+    "one of two, both of which are there": (TWO, [True, True]),
+    "one of two, one of which may be missing": (
+        TWO.replace("cf.cond_br %hit2, ^hit2, ^out", "cf.br ^hit2"),
+        [True, False],
+    ),
     "missed": (LOOKED_UP + HIT.replace("^hit, ^out", "^out, ^hit") + value(), [False]),
     "indexed up to a bound": (DATA + END + guarded() + WORD + LOOKED_UP + HIT + INDEX.format(n=7), [True, True]),
     "indexed up to a bound and one": (
