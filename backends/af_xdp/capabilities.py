@@ -13,6 +13,9 @@ HELPER_NAMES = (
     "map_lookup_elem",
     "map_update_elem",
     "map_delete_elem",
+    "map_push_elem",
+    "map_pop_elem",
+    "map_peek_elem",
     "ktime_get_ns",
     "ktime_get_boot_ns",
     "ktime_get_coarse_ns",
@@ -46,7 +49,10 @@ MAP_TYPES: dict[str, int] = {
     "lpm_trie": 11,
     "devmap": 14,
     "cpumap": 16,
+    "queue": 22,
+    "stack": 23,
     "devmap_hash": 25,
+    "bloom_filter": 30,
 }
 """The map types that a part may touch, with their numbers in `enum bpf_map_type`."""
 

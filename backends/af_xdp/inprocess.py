@@ -16,13 +16,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
-from ctypes import CFUNCTYPE, POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fsir.backends.handoff import ORDER
 from fsir.interp.environment import clock_words
+from fsir.interp.helper_maps import take
 from fsir.interp.machine import Machine, Redirect
 from fsir.interp.map_base import ENOENT, Map
 from fsir.interp.maps_array import ArrayMap
@@ -38,6 +39,8 @@ _LOOKUP = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), POINTER(c_uint8), POINTER
 _UPDATE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), POINTER(c_uint8), c_uint64)
 _REMOVE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8))
 _STORE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), c_uint64, POINTER(c_uint8))
+_PUSH = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), c_uint64)
+_TAKE = CFUNCTYPE(c_int, c_uint32, POINTER(c_uint8), c_bool)
 _RANDOM = CFUNCTYPE(c_uint32)
 _PRINT = CFUNCTYPE(None, POINTER(c_uint8), c_size_t)
 
@@ -48,6 +51,8 @@ class _Host(ctypes.Structure):
         ("update", _UPDATE),
         ("remove", _REMOVE),
         ("store", _STORE),
+        ("push", _PUSH),
+        ("take", _TAKE),
         ("random", _RANDOM),
         ("print", _PRINT),
     )
@@ -187,6 +192,8 @@ class Process:
             _UPDATE(self._guarded(self._update)),
             _REMOVE(self._guarded(self._remove)),
             _STORE(self._guarded(self._store)),
+            _PUSH(self._guarded(self._push)),
+            _TAKE(self._guarded(self._take)),
             _RANDOM(self._guarded(lambda: machine.prandom.next())),
             _PRINT(self._guarded(self._print)),
         )
@@ -292,6 +299,16 @@ class Process:
     def _store(self, number: int, key: Any, token: int, value: Any) -> int:
         self.machine.memory.write_bytes(token, bytes(value[: self._maps[number].value_size]))
         return 0
+
+    def _push(self, number: int, value: Any, flags: int) -> int:
+        owner = self._maps[number]
+        return owner.push(bytes(value[: owner.value_size]), flags)
+
+    def _take(self, number: int, value: Any, remove: bool) -> int:
+        owner = self._maps[number]
+        error, found = take(owner, bytes(value[: owner.value_size]), remove)
+        ctypes.memmove(value, found, owner.value_size)
+        return error
 
     def _print(self, text: Any, length: int) -> None:
         self.machine.log.append(bytes(text[:length]).decode(errors="replace"))

@@ -266,7 +266,7 @@ def touches(op: Operation, index: int, maps: dict[str, DeclOp]) -> list[_Touch] 
 
 def _helper_touches(op: ebpf.CallOp, helper: Helper, index: int, maps: dict[str, DeclOp]) -> list[_Touch] | None:
     arg = helper.args[index]
-    if arg.kind in (ArgKind.KEY, ArgKind.VALUE, ArgKind.VALUE_OUT):
+    if arg.kind in (ArgKind.KEY, ArgKind.VALUE, ArgKind.VALUE_OUT, ArgKind.VALUE_RW):
         size = _map_size(op, helper, maps, "key_size" if arg.kind is ArgKind.KEY else "value_size")
     elif arg.kind in MEMORY_KINDS:
         size = _memory_size(op, helper, index, arg)

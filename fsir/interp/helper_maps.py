@@ -2,7 +2,7 @@
 
 from fsir.interp.helper_base import M32, helper
 from fsir.interp.machine import HelperError, Machine
-from fsir.interp.map_base import EOPNOTSUPP
+from fsir.interp.map_base import EOPNOTSUPP, Map
 from fsir.interp.maps_bloom import BloomFilterMap
 from fsir.interp.maps_queue import QueueMap
 from fsir.interp.maps_storage import CgroupStorageMap
@@ -52,14 +52,21 @@ def map_peek_elem(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int)
 
 def _take(machine: Machine, map_addr: int, value_addr: int, *, remove: bool) -> int:
     target = machine.map_at(map_addr)
+    asks = isinstance(target, BloomFilterMap)
+    asked = machine.memory.read_bytes(value_addr, target.value_size) if asks else b""
+    error, value = take(target, asked, remove)
+    if not asks:
+        machine.memory.write_bytes(value_addr, value)
+    return error
+
+
+def take(target: Map, value: bytes, remove: bool) -> tuple[int, bytes]:
+    """bpf_map_peek_elem, or bpf_map_pop_elem: the result, and what the value is afterwards."""
     if isinstance(target, BloomFilterMap):
-        value = machine.memory.read_bytes(value_addr, target.value_size)
-        return -EOPNOTSUPP if remove else target.peek(value)
+        return -EOPNOTSUPP if remove else target.peek(value), value
     if not isinstance(target, QueueMap):
         raise HelperError(f"map {target.name} is neither a queue, a stack nor a bloom filter")
-    error, value = target.peek(remove)
-    machine.memory.write_bytes(value_addr, value)
-    return error
+    return target.peek(remove)
 
 
 @helper("get_local_storage", word=True)

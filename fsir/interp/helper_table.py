@@ -176,7 +176,7 @@ ROWS = (
     (86, "sk_release", "sock!", "int", "4.20", "cgroup_skb cgroup_sock_addr sk_lookup sk_skb tc xdp", ""),
     (87, "map_push_elem", "map value scalar", "int", "4.20", "all", "packet_args writes_map"),
     (88, "map_pop_elem", "map value_out", "int", "4.20", "all", "writes_map"),
-    (89, "map_peek_elem", "map value_out", "int", "4.20", "all", "reads_map"),
+    (89, "map_peek_elem", "map value_rw", "int", "4.20", "all", "reads_map"),
     (90, "msg_push_data", "ctx scalar scalar scalar", "int", "4.20", "sk_msg", "changes_packet"),
     (91, "msg_pop_data", "ctx scalar scalar scalar", "int", "5.0", "sk_msg", "changes_packet"),
     (92, "rc_pointer_rel", "ctx scalar scalar", "int", "5.0", "lirc_mode2", ""),

@@ -27,6 +27,8 @@ class ArgKind(Enum):
     """A value of the map argument: `value_size` bytes, read."""
     VALUE_OUT = "value_out"
     """Room for a value of the map argument, written."""
+    VALUE_RW = "value_rw"
+    """A value of the map argument, written; or read, by a bloom filter."""
     MEM_RO = "ro"
     """Memory that is read; its size is fixed or in the next argument."""
     MEM_WO = "wo"
@@ -76,7 +78,7 @@ class ReturnKind(Enum):
 
 MEMORY_KINDS = frozenset({ArgKind.MEM_RO, ArgKind.MEM_WO, ArgKind.MEM_RW})
 SIZE_KINDS = frozenset({ArgKind.SIZE, ArgKind.SIZE_OR_ZERO})
-_OUTPUT_KINDS = frozenset({ArgKind.MEM_WO, ArgKind.MEM_RW, ArgKind.VALUE_OUT, ArgKind.DYNPTR_OUT})
+_OUTPUT_KINDS = frozenset({ArgKind.MEM_WO, ArgKind.MEM_RW, ArgKind.VALUE_OUT, ArgKind.VALUE_RW, ArgKind.DYNPTR_OUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ class Arg:
         return self.kind in _OUTPUT_KINDS
 
 
-_INPUT_KINDS = frozenset({ArgKind.KEY, ArgKind.VALUE, ArgKind.MEM_RO, ArgKind.MEM_RW, ArgKind.CONST_STR})
+_INPUT_KINDS = frozenset(
+    {ArgKind.KEY, ArgKind.VALUE, ArgKind.VALUE_RW, ArgKind.MEM_RO, ArgKind.MEM_RW, ArgKind.CONST_STR}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,8 +215,20 @@ _MEMORY_ARGS: Mapping[ArgKind, tuple[Kind, ...]] = {
     ArgKind.MEM_RO: (Kind.READ,),
     ArgKind.CONST_STR: (Kind.READ,),
     ArgKind.VALUE_OUT: (Kind.WRITE,),
+    ArgKind.VALUE_RW: (Kind.READ, Kind.WRITE),
     ArgKind.MEM_WO: (Kind.WRITE,),
     ArgKind.MEM_RW: (Kind.READ, Kind.WRITE),
+}
+
+
+_BY_HELPER: Mapping[str, tuple[Kind, ...]] = {
+    "map_lookup_elem": (Kind.LOOKUP,),
+    "map_update_elem": (Kind.UPDATE,),
+    "map_delete_elem": (Kind.DELETE,),
+    "map_push_elem": (Kind.UPDATE,),
+    "map_pop_elem": (Kind.READ, Kind.DELETE),
+    "map_peek_elem": (Kind.READ,),
+    "redirect_map": (Kind.REDIRECT,),
 }
 
 
@@ -249,10 +261,7 @@ def _through_handle(op: Operation, helper: Helper | None) -> Iterable[Kind]:
     """What an operation does with a map itself."""
     if isinstance(op, maps.LookupOp | maps.UpdateOp | maps.DeleteOp | maps.RedirectOp):
         return ()
-    names = {"map_lookup_elem": (Kind.LOOKUP,), "map_update_elem": (Kind.UPDATE,), "map_delete_elem": (Kind.DELETE,)}
-    if helper is None:
-        return (Kind.OPAQUE,)
-    return names.get(helper.name, (Kind.REDIRECT,) if helper.name == "redirect_map" else (Kind.OPAQUE,))
+    return _BY_HELPER.get(helper.name if helper is not None else "", (Kind.OPAQUE,))
 
 
 def is_displacement(op: Operation) -> bool:

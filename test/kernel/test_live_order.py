@@ -166,14 +166,15 @@ def test_a_user_part_that_dies_takes_what_is_in_flight_along(tmp_path: Path, wir
     assert document["maps"]["state"] == expected.maps["state"]
 
 
-def test_elements_age_and_cpus_have_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also in user space: what an LRU evicts follows from what was looked up, and a CPU's value is that CPU's."""
+@pytest.mark.parametrize("name", ["aging", "keyless"])
+def test_maps_in_user_space(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an LRU evicts follows from what was looked up, a CPU's value is that CPU's; and maps without keys."""
     rng = random.Random(5)
     with (tmp_path / "in.pcap").open("wb") as file:
         writer = dpkt.pcap.Writer(file)
         for number in range(500):  # some keys often, and more of them than there is room for
             key = rng.choice([rng.randrange(100), rng.randrange(10)])
             writer.writepkt(frame(rng, 0, SLOW)[:14] + bytes([key]) + bytes([1] * 45), 1.7e9 + number * 1e-4)
-    compare = ["--compare", str(bundle_of("aging", tmp_path)), "--compare-engine", "live"]
-    assert fs_run([str(SOURCES / "aging.c"), "--pcap", str(tmp_path / "in.pcap"), *compare]) == 0
+    compare = ["--compare", str(bundle_of(name, tmp_path)), "--compare-engine", "live"]
+    assert fs_run([str(SOURCES / f"{name}.c"), "--pcap", str(tmp_path / "in.pcap"), *compare]) == 0
     assert capsys.readouterr().out.startswith("equal: 500 packets and 4 maps")

@@ -76,6 +76,7 @@ def test_properties() -> None:
     assert HELPERS[132].args[0].releases and HELPERS[28].args[0].nullable
     assert HELPERS[204].args[0].size == 20
     assert HELPERS[1].args[1].reads_memory and HELPERS[69].args[1].writes_memory
+    assert HELPERS[89].args[1].reads_memory and HELPERS[89].args[1].writes_memory  # a bloom filter is asked for a value
 
 
 def test_every_helper_of_xdp_that_packet_programs_use_is_interpreted() -> None:

@@ -193,3 +193,24 @@ static void fs_env_touch(struct fs_run *run, uint32_t index, const uint8_t *key)
 	if (!fs_maps[index].in_memory)
 		fs_access(run, index, FS_LOOKUP, key, NULL, 0);
 }
+
+static int fs_env_push(struct fs_run *run, uint32_t index, const uint8_t *value, uint64_t flags)
+{
+	(void)run;
+	return bpf_map_update_elem(fs_maps[index].fd, NULL, value, flags);
+}
+
+static int fs_env_take(struct fs_run *run, uint32_t index, uint8_t *value, bool remove)
+{
+	const struct fs_map *map = &fs_maps[index];
+	int error;
+
+	(void)run;
+	if (map->type == BPF_MAP_TYPE_BLOOM_FILTER) /* asks for the value that is there */
+		return remove ? -EOPNOTSUPP : bpf_map_lookup_elem(map->fd, NULL, value);
+	error = remove ? bpf_map_lookup_and_delete_elem(map->fd, NULL, value) :
+			 bpf_map_lookup_elem(map->fd, NULL, value);
+	if (error)
+		memset(value, 0, map->value_size);
+	return error;
+}

@@ -27,6 +27,29 @@ FS_API uint64_t fs_bpf_map_delete_elem(struct fs_run *run, uint64_t map, uint64_
 	return fs_map_delete(run, index, fs_any_at(run, key, fs_maps[index].key_size, false));
 }
 
+/* Queues, stacks and bloom filters; an empty one gives zeros. */
+FS_API uint64_t fs_bpf_map_push_elem(struct fs_run *run, uint64_t map, uint64_t value, uint64_t flags)
+{
+	uint32_t index = fs_map_of(run, map);
+	const uint8_t *at = fs_any_at(run, value, fs_maps[index].value_size, false);
+
+	return (uint64_t)(int64_t)fs_env_push(run, index, at, flags);
+}
+
+FS_API uint64_t fs_bpf_map_pop_elem(struct fs_run *run, uint64_t map, uint64_t value)
+{
+	uint32_t index = fs_map_of(run, map);
+
+	return (uint64_t)(int64_t)fs_env_take(run, index, fs_any_at(run, value, fs_maps[index].value_size, true), true);
+}
+
+FS_API uint64_t fs_bpf_map_peek_elem(struct fs_run *run, uint64_t map, uint64_t value)
+{
+	uint32_t index = fs_map_of(run, map);
+
+	return (uint64_t)(int64_t)fs_env_take(run, index, fs_any_at(run, value, fs_maps[index].value_size, true), false);
+}
+
 FS_API uint64_t fs_bpf_redirect_map(struct fs_run *run, uint64_t map, uint64_t key, uint64_t flags)
 {
 	return fs_map_redirect(run, fs_map_of(run, map), key, flags);

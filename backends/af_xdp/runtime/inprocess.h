@@ -22,6 +22,8 @@ struct fs_host {
 	int (*update)(uint32_t map, const uint8_t *key, const uint8_t *value, uint64_t flags);
 	int (*remove)(uint32_t map, const uint8_t *key);
 	int (*store)(uint32_t map, const uint8_t *key, uint64_t token, const uint8_t *value);
+	int (*push)(uint32_t map, const uint8_t *value, uint64_t flags);
+	int (*take)(uint32_t map, uint8_t *value, bool remove);
 	uint32_t (*random)(void);
 	void (*print)(const uint8_t *text, size_t length);
 };
@@ -53,6 +55,18 @@ static int fs_env_store(struct fs_run *run, uint32_t map, const uint8_t *key, ui
 {
 	(void)run;
 	return fs_host.store(map, key, token, value);
+}
+
+static int fs_env_push(struct fs_run *run, uint32_t map, const uint8_t *value, uint64_t flags)
+{
+	(void)run;
+	return fs_host.push(map, value, flags);
+}
+
+static int fs_env_take(struct fs_run *run, uint32_t map, uint8_t *value, bool remove)
+{
+	(void)run;
+	return fs_host.take(map, value, remove);
 }
 
 static void fs_env_touch(struct fs_run *run, uint32_t map, const uint8_t *key)

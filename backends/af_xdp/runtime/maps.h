@@ -36,6 +36,8 @@ static int fs_env_lookup(struct fs_run *run, uint32_t map, const uint8_t *key, u
 static int fs_env_update(struct fs_run *run, uint32_t map, const uint8_t *key, const uint8_t *value, uint64_t flags);
 static int fs_env_delete(struct fs_run *run, uint32_t map, const uint8_t *key);
 static int fs_env_store(struct fs_run *run, uint32_t map, const uint8_t *key, uint64_t token, const uint8_t *value);
+static int fs_env_push(struct fs_run *run, uint32_t map, const uint8_t *value, uint64_t flags);
+static int fs_env_take(struct fs_run *run, uint32_t map, uint8_t *value, bool remove);
 static void fs_env_touch(struct fs_run *run, uint32_t map, const uint8_t *key);
 static void fs_env_hold(struct fs_run *run);
 static void fs_env_release(struct fs_run *run);
