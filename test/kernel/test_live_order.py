@@ -128,6 +128,19 @@ def test_an_order_that_cannot_be_kept_is_refused(tmp_path: Path, capsys: pytest.
         assert ("time.c:" in said and "bpf_jiffies64" in said) == (order == "keep")
 
 
+def test_turns_are_taken_on_one_queue(tmp_path: Path, wire: Wire, capfd: pytest.CaptureFixture[str]) -> None:
+    """Packets of another one would not wait while user space works on copies."""
+    near, far = wire
+    veth_pair(far.namespace, "wide", near.namespace, "peer", queues=2)
+    bundle = bundle_of("turns", tmp_path)
+    for interfaces, needed in ((["wide"], "one queue: ethtool -L wide combined 1"), (["far", "wide"], "one interface")):
+        with far.namespace.entered():
+            assert fs_run([str(bundle), "--live", *interfaces]) == 1
+        said = capfd.readouterr().err
+        assert "take turns with maps of this program" in said
+        assert f"that all packets come by {needed}" in said
+
+
 def test_other_flows_do_not_wait(tmp_path: Path, wire: Wire) -> None:
     rng = random.Random(2)
     flows = [rng.randrange(12) for _ in range(COUNT)]  # whose hashes differ
