@@ -11,8 +11,9 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.analysis.context_fields import RelocatedFields
+from fsir.analysis.program_types import programs_reaching
 from fsir.dialects import ebpf, packet
-from fsir.dialects.ebpf import FuncOp, form_of, int_attr
+from fsir.dialects.ebpf import FuncOp, form_of, functions, int_attr
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.passes._rewrite import (
     conditional,
@@ -29,6 +30,7 @@ from fsir.passes._rewrite import (
 
 _ADJUST = {44: packet.AdjustHeadOp, 54: packet.AdjustMetaOp, 65: packet.AdjustTailOp}
 _ADDRESSES = (PtrType, MetaType)
+_SOCKET_BUFFERS = frozenset({"sched_cls", "sched_act"})
 _ENDS: dict[type, type] = {PtrType: EndType, MetaType: PtrType}  # what bounds an address
 
 
@@ -46,9 +48,11 @@ class RaisePacketPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         fields = RelocatedFields(op)
+        types = programs_reaching({func.symbol: func for func in functions(op)})
         for func in raised_functions(op):
+            rules = _RULES | _LEGACY_RULES if types[func.symbol] and types[func.symbol] <= _SOCKET_BUFFERS else _RULES
             for inner in operations(func):
-                rule = _RULES.get(form_of(inner))
+                rule = rules.get(form_of(inner))
                 if rule is not None and _is_plain(inner, fields):
                     rule(func, inner)
 
@@ -98,6 +102,15 @@ def _replace_load(op: ebpf.LdxOp, cls: type[Operation]) -> None:
         replace(op, [load])
     else:
         replace(op, [load, extend(load.results[0], signed=op.row.signed)])
+
+
+def _fetch(func: FuncOp, op: Operation) -> None:
+    assert isinstance(op, ebpf.LdAbsOp | ebpf.LdIndOp)
+    if isinstance(op.context.type, CtxType) and is_integer(op.res.type, 64):
+        cls = packet.FetchOp if isinstance(op, ebpf.LdAbsOp) else packet.FetchAtOp
+        properties = {"off": int_attr(op.imm.data)}
+        fetch = cls.create(operands=op.operands, result_types=[integer(op.row.width)], properties=properties)
+        replace(op, [fetch, extend(fetch.results[0])])
 
 
 def _store(func: FuncOp, op: Operation) -> None:
@@ -203,3 +216,5 @@ _RULES: dict[type, Callable[[FuncOp, Operation], None]] = {
     ebpf.CallOp: _call,
     ebpf.ExitOp: _exit,
 }
+_LEGACY_RULES: dict[type, Callable[[FuncOp, Operation], None]] = {ebpf.LdAbsOp: _fetch, ebpf.LdIndOp: _fetch}
+"""In programs on socket buffers only: no other of those that are raised has these instructions."""

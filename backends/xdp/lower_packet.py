@@ -14,7 +14,7 @@ from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.program_types import programs_reaching
 from fsir.analysis.signatures import CONTEXT_TYPES, Signatures
 from fsir.backends.xdp._bases import rebase
-from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions
+from fsir.backends.xdp._build import Builder, Rules, apply_rules, constant_of, fits, virtual_functions, width_of
 from fsir.backends.xdp._cpu import has_immediate_stores
 from fsir.dialects import packet
 from fsir.dialects.ebpf import AluRROp, CastOp, FuncOp, functions
@@ -201,6 +201,13 @@ def _load(build: Builder, func: FuncOp) -> None:
     build.finish(build.load(op.ptr, op.off.data, op.res.type))
 
 
+def _fetch(build: Builder, func: FuncOp) -> None:
+    op = build.op
+    assert isinstance(op, packet.FetchOp | packet.FetchAtOp)
+    name = "ld_abs" if isinstance(op, packet.FetchOp) else "ld_ind"
+    build.finish(build.insn(f"{name}{width_of(op.res.type)}", op.operands, op.res.type, imm=op.off.data))
+
+
 def _store(build: Builder, func: FuncOp) -> None:
     op = build.op
     assert isinstance(op, packet.StoreOp)
@@ -233,6 +240,8 @@ _RULES: dict[type[Operation], Callable[[Builder, FuncOp], None]] = {
     packet.OffsetOp: _offset,
     packet.AdvanceOp: _advance,
     packet.LoadOp: _load,
+    packet.FetchOp: _fetch,
+    packet.FetchAtOp: _fetch,
     packet.StoreOp: _store,
     packet.AdjustHeadOp: _adjust,
     packet.AdjustMetaOp: _adjust,

@@ -15,7 +15,7 @@ CLOBBERING = (*CALL_INSTRUCTIONS, ebpf.LdAbsOp, ebpf.LdIndOp)
 CALLS = (
     *CLOBBERING,
     *(map.LookupOp, map.LookupAtOp, map.UpdateOp, map.UpdateAtOp, map.DeleteOp, map.DeleteAtOp, map.RedirectOp),
-    *(packet.AdjustHeadOp, packet.AdjustTailOp, packet.AdjustMetaOp),
+    *(packet.FetchOp, packet.FetchAtOp, packet.AdjustHeadOp, packet.AdjustTailOp, packet.AdjustMetaOp),
 )
 
 

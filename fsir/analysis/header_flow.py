@@ -167,7 +167,7 @@ class _Flow:
             for block in self.tree.rpo:
                 for (index, at), protocol in _agreed([headers for headers, reached in ways if block in reached]):
                     self.called.setdefault(block, {})[arguments[index], at] = protocol
-        return {}
+        return {(START, 0): "eth"} if self.fetches else {}
 
     def _is_type(self, op: packet.CtxLoadOp) -> bool:
         return self.context.get(op.off.data) == "protocol"
@@ -183,6 +183,8 @@ class _Flow:
                 self.names[op] = _field(place, _size(op.res), headers)
             else:
                 self.written(place, _size(op.value), number_in(op.value), headers)
+        elif isinstance(op, packet.FetchOp):
+            self.names[op] = _field((START, op.off.data), _size(op.res), headers)
         elif isinstance(op, packet.CtxLoadOp | packet.CtxStoreOp):
             self.names[op] = self.context.get(op.off.data)
 
@@ -233,6 +235,10 @@ class _Flow:
                 at, size = self.place(load.ptr, load.off.data)[1] - (start + first), _size(load.res)
                 if 0 <= at <= count - size:
                     parts[load.res] = tuple(range(at, at + size))
+            for fetch in self.fetches if base == START else ():
+                at, size = fetch.off.data - (start + first), _size(fetch.res)
+                if 0 <= at <= count - size:
+                    parts[fetch.res] = tuple(range(at + size - 1, at - 1, -1))
             for place in places if parts else ():
                 self.selected.add(Choice(place, header.following, count, parts), block)
 
@@ -375,6 +381,11 @@ class _Flow:
             if added is not None:
                 return start - offset + header.extra - added
         return 0 if protocol == EXTENSION and offset == start else None  # in one of several ways
+
+    @cached_property
+    def fetches(self) -> list[packet.FetchOp]:
+        """The reads of the function from the start of the packet, whose numbers have the last byte lowest."""
+        return [op for op in self.func.walk() if isinstance(op, packet.FetchOp)]
 
     @cached_property
     def advances(self) -> dict[Owner, list[packet.AdvanceOp]]:

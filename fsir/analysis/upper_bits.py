@@ -107,6 +107,11 @@ def _loaded(bits: UpperBits, op: Operation) -> int:
     return _width(op.results[0].type)
 
 
+def _fetched(bits: UpperBits, op: Operation) -> int:
+    assert isinstance(op, ebpf.LdAbsOp | ebpf.LdIndOp)
+    return op.row.width
+
+
 def _and(bits: UpperBits, op: Operation) -> int:
     return min(bits.of(op.operands[0]), bits.of(op.operands[1]), _register_width(op))
 
@@ -245,6 +250,10 @@ _RULES: dict[type[Operation], Rule] = {
     packet.GuardOp: _one,
     map.HitOp: _one,
     packet.LoadOp: _loaded,
+    packet.FetchOp: _loaded,
+    packet.FetchAtOp: _loaded,
+    ebpf.LdAbsOp: _fetched,
+    ebpf.LdIndOp: _fetched,
     packet.CtxLoadOp: _loaded,
     map.LoadOp: _loaded,
     ebpf.CastOp: _same,

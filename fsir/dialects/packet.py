@@ -167,6 +167,33 @@ class LoadOp(RelocatableOp):
 
 
 @irdl_op_definition
+class FetchOp(EbpfOp):
+    """Read the bytes at `off` from the start of a socket buffer, also of one that is not linear, as a number in network
+    byte order of the result's width (i8, i16, i32); where they are not all there, the function returns 0 (RFC 9669,
+    section 5.4)."""
+
+    name = "packet.fetch"
+    FORMAT: ClassVar[tuple[str, ...]] = ("%", "[", "#off", "]")
+    ctx = operand_def(CtxType)
+    res = result_def(IntegerType)
+    off = prop_def(IntAttr)
+    field = opt_prop_def(StringAttr)
+
+
+@irdl_op_definition
+class FetchAtOp(EbpfOp):
+    """As `packet.fetch`, from `index + off`."""
+
+    name = "packet.fetch_at"
+    FORMAT: ClassVar[tuple[str, ...]] = ("%", "[", "%", " + ", "#off", "]")
+    ctx = operand_def(CtxType)
+    index = operand_def()
+    res = result_def(IntegerType)
+    off = prop_def(IntAttr)
+    field = opt_prop_def(StringAttr)
+
+
+@irdl_op_definition
 class StoreOp(RelocatableOp):
     """Write a value's bytes at `ptr + off`; the width is the value's type."""
 
@@ -235,6 +262,8 @@ PACKET = Dialect(
         AdvanceOp,
         GuardOp,
         LoadOp,
+        FetchOp,
+        FetchAtOp,
         StoreOp,
         AdjustHeadOp,
         AdjustTailOp,

@@ -26,6 +26,7 @@ from fsir.interp.emit_base import (
     rule,
     width_of,
 )
+from fsir.interp.emit_packet import fetch
 from fsir.interp.helpers import HELPERS
 from fsir.isa import OPCODES, Form, Opcode
 
@@ -109,19 +110,11 @@ def _cmpxchg(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
 
 
 def _ld_abs(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    _packet_load(row, op, e, str(op.int_prop("imm")))
+    fetch(op, str(op.int_prop("imm")), row.width, e)
 
 
 def _ld_ind(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:
-    _packet_load(row, op, e, f"{e.word(op.operands[1])} + {op.int_prop('imm')}")
-
-
-def _packet_load(row: Opcode, op: ebpf.InsnOp, e: Emitter, offset: str) -> None:
-    e.line(f"old = {e.need('skb_load')}({offset}, {row.width // 8})")
-    e.line("if old is None:")
-    e.line("    state[0] = n")
-    e.line("    return 0")
-    e.set(op.results[0], "old", row.width)
+    fetch(op, f"{e.word(op.operands[1])} + {op.int_prop('imm')}", row.width, e)
 
 
 def _call(row: Opcode, op: ebpf.InsnOp, e: Emitter) -> None:

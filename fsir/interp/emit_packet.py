@@ -58,6 +58,22 @@ def _load(op: Operation, e: Emitter) -> None:
     load_field(op, e.use(op.ptr), op.int_prop("off"), e)
 
 
+@rule("packet.fetch", "packet.fetch_at")
+def _fetch(op: Operation, e: Emitter) -> None:
+    assert isinstance(op, packet.FetchOp | packet.FetchAtOp)
+    index = f"{e.use(op.index)} + " if isinstance(op, packet.FetchAtOp) else ""
+    fetch(op, f"{index}{op.int_prop('off')}", width_of(op.res.type), e)
+
+
+def fetch(op: Operation, offset: str, width: int, e: Emitter) -> None:
+    """Read a number in network byte order from the start of the packet, or leave the function with 0."""
+    e.line(f"old = {e.need('skb_load')}({offset}, {width // 8})")
+    e.line("if old is None:")
+    e.line("    state[0] = n")
+    e.line("    return 0")
+    e.set(op.results[0], "old", width)
+
+
 @rule("packet.store")
 def _store(op: Operation, e: Emitter) -> None:
     assert isinstance(op, packet.StoreOp)

@@ -9,7 +9,6 @@ from typing import Any
 from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
-from fsir.analysis.protocols import HEADERS, field_name
 from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp, functions
 from fsir.dialects.map import DeclOp, HandleType, ValueType
@@ -57,8 +56,8 @@ def _function(func: FuncOp, types: dict[str, str], globals_: set[str], accesses:
             reads[_place(op, op.res)] += 1
         elif isinstance(op, packet.StoreOp):
             writes[_place(op, op.value)] += 1
-        elif isinstance(op, ebpf.LdAbsOp | ebpf.LdIndOp):
-            reads[_legacy_place(op)] += 1
+        elif isinstance(op, packet.FetchOp | packet.FetchAtOp):
+            reads[_fetched(op)] += 1
         elif isinstance(op, packet.CtxLoadOp | packet.CtxStoreOp):
             context[op.field.data if op.field is not None else f"[{op.off.data}]"] += 1
         elif isinstance(op, packet.GuardOp):
@@ -100,14 +99,11 @@ def _place(op: packet.LoadOp | packet.StoreOp, value: SSAValue) -> str:
     return f"[{op.off.data}]:{width}"
 
 
-def _legacy_place(op: ebpf.LdAbsOp | ebpf.LdIndOp) -> str:
-    """What a socket filter's load reads, from the start of the packet."""
-    size = op.row.width // 8
-    if isinstance(op, ebpf.LdIndOp):
-        return f"[?+{op.imm.data}]:{8 * size}"
-    at = op.imm.data
-    inside = at >= 0 and at + size <= HEADERS["eth"].length
-    return (field_name("eth", at, size) if inside else None) or f"[{at}]:{8 * size}"
+def _fetched(op: packet.FetchOp | packet.FetchAtOp) -> str:
+    if isinstance(op.field, StringAttr):
+        return op.field.data
+    at = f"{op.off.data}" if isinstance(op, packet.FetchOp) else f"? + {op.off.data}"
+    return f"[{at}]:{op.res.type.width.data if isinstance(op.res.type, IntegerType) else 0}"
 
 
 def _map_use(op: Operation, uses: dict[str, Counter[str]]) -> None:

@@ -16,7 +16,7 @@ from fsir.interp.helpers import HELPERS, ArgKind
 from fsir.report.contents import operations
 
 _ACCESSES = (ebpf.LdxOp, ebpf.StxOp, ebpf.StOp, ebpf.AtomicOp, ebpf.AtomicFetchOp, ebpf.CmpxchgOp)
-_PACKET_OPS = (packet.LoadOp, packet.StoreOp)
+_PACKET_OPS = (packet.LoadOp, packet.StoreOp, packet.FetchOp, packet.FetchAtOp)
 _MAP_HELPERS = frozenset(map.CALL_OF)
 """Calls that operate on a map, or on what only a value holds: all with a raised form. (A tail call is control.)"""
 

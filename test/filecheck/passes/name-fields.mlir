@@ -343,3 +343,22 @@ ebpf.func @both section "xdp" attributes {prog_type = "xdp"} {
 ^out:
   packet.verdict %c0 : i64
 }
+
+// A fetch is from the start of the packet, and gives numbers in their own order.
+
+// CHECK-LABEL: ebpf.func @fetches
+ebpf.func @fetches section "tc" attributes {prog_type = "sched_cls"} {
+^entry(%ctx : !packet.ctx):
+  // CHECK: packet.fetch %ctx[12] {field = "eth.h_proto"}
+  %type = packet.fetch %ctx[12] : !packet.ctx -> i16
+  %ip = arith.constant 2048 : i16
+  %is_ip = arith.cmpi eq, %type, %ip : i16
+  %zero = arith.constant 0 : i64
+  cf.cond_br %is_ip, ^ipv4, ^out
+^ipv4:
+  // CHECK: packet.fetch %ctx[23] {field = "ipv4.protocol"}
+  %protocol = packet.fetch %ctx[23] : !packet.ctx -> i8
+  cf.br ^out
+^out:
+  packet.verdict %zero : i64
+}

@@ -115,3 +115,17 @@ ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
   %moved = ebpf.addi %l3, 4 {core = {type = #builtin.int<1>, access = "0:2", kind = #builtin.int<0>}} : !packet.ptr -> !packet.ptr
   ebpf.exit (%signed) : i64
 }
+
+// What is left of socket filters in programs on socket buffers: a number in network order, or the end.
+
+// CHECK-LABEL: ebpf.func @legacy
+ebpf.func @legacy section "tc" attributes {prog_type = "sched_cls"} {
+^entry(%ctx : !packet.ctx):
+  // CHECK: %[[T:.*]] = packet.fetch %ctx[12] : !packet.ctx -> i16
+  // CHECK-NEXT: %type = arith.extui %[[T]] : i16 to i64
+  %type = ebpf.ld_abs16 %ctx[12] : !packet.ctx -> i64
+  // CHECK-NEXT: %[[B:.*]] = packet.fetch_at %ctx[%type + 14] : !packet.ctx, i64 -> i8
+  // CHECK-NEXT: %byte = arith.extui %[[B]] : i8 to i64
+  %byte = ebpf.ld_ind8 %ctx[%type + 14] : !packet.ctx, i64 -> i64
+  ebpf.exit (%byte) : i64
+}

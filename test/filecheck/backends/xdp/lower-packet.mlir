@@ -251,3 +251,17 @@ ebpf.func @relocated section "xdp" attributes {prog_type = "xdp"} {
   %pass = arith.constant 2 : i64
   packet.verdict %pass : i64
 }
+
+// A fetch is a legacy load again, whose result has no other bits.
+
+// CHECK-LABEL: ebpf.func @fetches
+ebpf.func @fetches section "tc" attributes {prog_type = "sched_cls"} {
+^entry(%ctx : !packet.ctx):
+  // CHECK: %type = ebpf.ld_abs16 %ctx[12] : !packet.ctx -> i16
+  %type = packet.fetch %ctx[12] : !packet.ctx -> i16
+  %index = arith.extui %type : i16 to i64
+  // CHECK: %byte = ebpf.ld_ind8 %ctx[%index + 14] : !packet.ctx, i64 -> i8
+  %byte = packet.fetch_at %ctx[%index + 14] : !packet.ctx, i64 -> i8
+  %wide = arith.extui %byte : i8 to i64
+  packet.verdict %wide : i64
+}

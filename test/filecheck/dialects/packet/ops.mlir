@@ -29,3 +29,13 @@ ebpf.func @ops section "xdp" attributes {prog_type = "xdp"} {
   // CHECK-NEXT: packet.verdict %rc : i64
   packet.verdict %rc : i64
 }
+
+// CHECK-LABEL: ebpf.func @fetches
+ebpf.func @fetches section "tc" attributes {prog_type = "sched_cls"} {
+^entry(%ctx : !packet.ctx, %i : i64):
+  // CHECK: %type = packet.fetch %ctx[12] {field = "eth.h_proto"} : !packet.ctx -> i16
+  %type = packet.fetch %ctx[12] {field = "eth.h_proto"} : !packet.ctx -> i16
+  // CHECK-NEXT: %byte = packet.fetch_at %ctx[%i + 14] : !packet.ctx, i64 -> i8
+  %byte = packet.fetch_at %ctx[%i + 14] : !packet.ctx, i64 -> i8
+  packet.verdict %i : i64
+}
