@@ -154,7 +154,10 @@ class Part:
             if (reason := supported_map(decl.type.data)) is not None:
                 fail(op, f"map {name}: {reason}; place this code in the kernel")
             if decl.max_entries.data == 0:
-                fail(decl, f"map {name} has no size (max_entries is 0); set one in its declaration")
+                fail(
+                    decl,
+                    f"map {name} has no size (max_entries is 0, left to the loader); give it one: --map-size {name}=N",
+                )
             enumerator = f"FS_MAP_{self._map_names.fresh(name)}"
             content = self._content(decl, name)
             share = self._shares.get(name)

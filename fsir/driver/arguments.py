@@ -55,6 +55,14 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="type of the programs in a section, whatever its name says",
     )
+    add(
+        "--map-size",
+        metavar="NAME=N",
+        type=_map_size,
+        action="append",
+        default=[],
+        help="max_entries of a map, as where the object leaves it to the loader",
+    )
 
     group = parser.add_argument_group("C and several inputs")
     add = group.add_argument
@@ -141,6 +149,18 @@ def with_report_kind(argv: Sequence[str]) -> list[str]:
 def clang_flags(args: argparse.Namespace) -> tuple[str, ...]:
     """What the command line has for clang."""
     return (*(f"-I{folder}" for folder in args.include), *(f"-D{macro}" for macro in args.define), *args.clang_arg)
+
+
+def map_sizes(args: argparse.Namespace) -> dict[str, int]:
+    """The sizes that the command line gives to maps."""
+    return dict(args.map_size)
+
+
+def _map_size(text: str) -> tuple[str, int]:
+    name, _, number = text.rpartition("=")
+    if not name or not number.isdecimal() or not 1 <= int(number) < 1 << 32:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=N, with a number from 1 to {(1 << 32) - 1}")
+    return name, int(number)
 
 
 def _positive(text: str) -> int:

@@ -57,6 +57,8 @@ class Source:
     types: ProgramTypes = ProgramTypes()
     flags: tuple[str, ...] = ()
     """For clang, where this is C."""
+    map_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes to give to maps; for objects and C."""
 
     def text(self) -> str:
         """The contents as text; raises `UsageError` where they are none."""
@@ -85,12 +87,14 @@ class Source:
             if self.format == "mlir":
                 if self.types != ProgramTypes():
                     raise UsageError("--prog-type and --section-type are for objects and C; change the text instead")
+                if self.map_sizes:
+                    raise UsageError("--map-size is for objects and C; change the map.decl in the text instead")
                 return parse_text(ctx, self.text(), self.name)
             if self.format == "c":
                 from fsir.driver.clang import compile_c
 
-                return import_elf(compile_c(Path(self.name), self.flags), self.name, self.types)
-            return import_elf(self.data, self.name, self.types)
+                return import_elf(compile_c(Path(self.name), self.flags), self.name, self.types, self.map_sizes)
+            return import_elf(self.data, self.name, self.types, self.map_sizes)
 
 
 def read_source(name: str, format: str | None = None) -> Source:
@@ -137,10 +141,19 @@ def load_module(name: str, ctx: Context | None = None, format: str | None = None
     return module
 
 
-def import_elf(data: bytes, name: str, types: ProgramTypes = ProgramTypes()) -> ModuleOp:
-    """The module of an object file."""
+def import_elf(
+    data: bytes, name: str, types: ProgramTypes = ProgramTypes(), map_sizes: Mapping[str, int] | None = None
+) -> ModuleOp:
+    """The module of an object file, after setting the sizes of maps in it."""
     from fsir.object.importer import import_object
 
+    if map_sizes:
+        from fsir.object.elf import read_elf, write_elf
+        from fsir.object.map_resize import resize_maps
+
+        obj = read_elf(data, name)
+        resize_maps(obj, map_sizes)
+        data = write_elf(obj)
     return import_object(data, name, prog_type=types.default, sections=dict(types.sections))
 
 

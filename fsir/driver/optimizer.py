@@ -13,7 +13,7 @@ from xdsl.universe import Universe
 from xdsl.utils.arg_spec import ArgSpec
 
 from fsir.analysis.verify import verify_module
-from fsir.driver.arguments import clang_flags
+from fsir.driver.arguments import clang_flags, map_sizes
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.driver.emitters import print_module
@@ -46,7 +46,7 @@ class Optimizer:
         check_place(args.output)
         types = ProgramTypes.of(args.prog_type, args.section_type)
         source = read_source(args.input, args.format or ("mlir" if args.run_reproducer else None))
-        source = replace(source, types=types, flags=clang_flags(args))
+        source = replace(source, types=types, flags=clang_flags(args), map_sizes=map_sizes(args))
         pipeline, target = self._pipeline(), args.target
         if args.run_reproducer:
             pipeline, target = read_reproducer(source.text())

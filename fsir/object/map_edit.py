@@ -99,7 +99,7 @@ def _struct(btf: Btf, new: MapDef) -> tuple[int, int]:
         if typed:
             members.append((name.removesuffix("_size"), btf.add_ptr(typed)))
         elif number or (name == "numa_node" and number is not None):
-            members.append((name, _number(btf, number)))
+            members.append((name, number_type(btf, number)))
     size = len(members) * _POINTER
     if new.inner or (new.type == PROG_ARRAY and new.values):
         held = _struct(btf, new.inner)[0] if new.inner else btf.add_func_proto(0, [])
@@ -108,7 +108,7 @@ def _struct(btf: Btf, new: MapDef) -> tuple[int, int]:
     return btf.add_struct("", size, placed), size
 
 
-def _number(btf: Btf, number: int) -> int:
+def number_type(btf: Btf, number: int) -> int:
     """A type that stands for a number, as ``__uint`` and (above 32 bits) ``__ulong`` make it."""
     if number < 1 << 32:
         return btf.add_ptr(btf.add_array(btf.add_int("int", 4, signed=True), number))

@@ -12,6 +12,7 @@ from fsir.object.btf import Btf, load_btf
 from fsir.object.btf_ext import load_btf_ext, store_btf_ext
 from fsir.object.elf import read_elf, write_elf
 from fsir.object.importer import import_object
+from fsir.object.map_resize import resize_maps
 from fsir.object.mapdefs import MapDef, add_btf_map, modernise_maps, read_map_defs
 
 LEGACY = """
@@ -80,3 +81,24 @@ def test_global_data_that_became_zero_is_read_back_as_zero(compile_c: Callable[.
     with KernelProgram(elf, maps=contents) as program:
         assert program.run(bytes(64)).verdict == 1
     assert InterpProgram(module, "prog", maps=contents).run(bytes(64)).verdict == 1
+
+
+SIZELESS = """
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, __u64); } left SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, __u32); __type(value, __u64); }
+    four SEC(".maps");
+SEC("xdp") int prog(struct xdp_md *ctx) {
+    __u32 key = 7;
+    __u64 one = 1;
+    return bpf_map_update_elem(&left, &key, &one, 0) || bpf_map_lookup_elem(&four, &key) ? XDP_DROP : XDP_PASS;
+}
+"""
+
+
+def test_maps_have_the_sizes_that_were_set(compile_c: Callable[..., bytes]) -> None:
+    obj = read_elf(compile_c(SIZELESS), "in.o")
+    resize_maps(obj, {"left": 3, "four": 5})
+    with KernelProgram(write_elf(obj)) as program:
+        assert {name: m.max_entries for name, m in program.maps.items()} == {"left": 3, "four": 5}
+        assert program.run(bytes(64)).verdict == 2
+        assert program.dump_maps()["left"] == [{"key": "07000000", "value": "0100000000000000"}]
