@@ -14,6 +14,7 @@ from xdsl.ir import Block, Operation
 
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.effects import EffectTable
+from fsir.analysis.ranges import LayoutEffects, Ranges
 from fsir.backends.handoff import FARTHEST
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp
@@ -66,10 +67,13 @@ class ChainPlan:
 class Chain:
     """A program to be cut into a chain. Raises Impossible where no cut can be made at all."""
 
-    def __init__(self, func: FuncOp, accesses: MapAccesses, effects: EffectTable) -> None:
+    def __init__(
+        self, func: FuncOp, accesses: MapAccesses, effects: EffectTable, functions: Mapping[str, FuncOp]
+    ) -> None:
         self.func = func
         self.graph = FlowGraph(func, accesses.declarations)
-        self.crossings = Crossings(self.graph, accesses, effects, in_order=False)
+        ranges = Ranges(func.body, LayoutEffects(effects, functions))
+        self.crossings = Crossings(self.graph, accesses, effects, in_order=False, ranges=ranges)
         self.crossings.held = _HeldOverCall(self.graph.tree, accesses)
         for op in func.walk():
             if isinstance(op, ebpf.CallOp) and op.helper.data == _TAIL_CALL:

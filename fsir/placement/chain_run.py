@@ -81,11 +81,11 @@ class _Chaining:
                 self._no_use(found[1])
         if searching:
             split_stretches(self.func)
-        functions = [op for op in self.module.body.block.ops if isinstance(op, FuncOp)]
-        accesses = MapAccesses(self.module, functions)
+        functions = {op.symbol: op for op in self.module.body.block.ops if isinstance(op, FuncOp)}
+        accesses = MapAccesses(self.module, functions.values())
         try:
-            self.chain = Chain(self.func, accesses, EffectTable(self.module))
-            self.chooser = Chooser(self.chain, {func.symbol: func for func in functions})
+            self.chain = Chain(self.func, accesses, EffectTable(self.module), functions)
+            self.chooser = Chooser(self.chain, functions)
             self.cuts = set(wanted)
             plan = self.chain.plan(self.cuts)
             while searching and (blame := self._judge(plan)) is not None:

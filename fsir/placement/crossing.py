@@ -19,6 +19,7 @@ from fsir.analysis.cfg import edges
 from fsir.analysis.effects import PACKET, EffectTable
 from fsir.analysis.liveness import Liveness
 from fsir.analysis.nullness import may_be_null
+from fsir.analysis.ranges import Ranges
 from fsir.backends.handoff import MAX_SIZE, Layout
 from fsir.dialects import ebpf, packet
 from fsir.dialects import map as maps
@@ -68,14 +69,15 @@ class Step:
 
 @dataclass
 class Crossing:
-    """A cut in front of `block`. `steps` are in the order in which the receiver executes them; `guards` and `hits` are
-    the facts to be checked again."""
+    """A cut in front of `block`. `steps` are in the order in which the receiver executes them; `guards`, `hits` and
+    `bounds` (numbers between two others) are the facts to be checked again."""
 
     block: Block
     fields: list[Field] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     guards: list[tuple[SSAValue, int]] = field(default_factory=list)
     hits: list[SSAValue] = field(default_factory=list)
+    bounds: list[tuple[SSAValue, int, int]] = field(default_factory=list)
     maps: set[str] = field(default_factory=set)
     redirect: Operation | None = None
     """That which chose the packet's way out before the cut, and is done again."""
@@ -106,12 +108,13 @@ class Crossings:
         effects: EffectTable,
         only_handoff: bool = False,
         in_order: bool = True,
+        ranges: Ranges | None = None,
     ) -> None:
         """`only_handoff`: no packet crosses a second cut, so that what the receiver has on its stack need not be there
         for another one. `in_order`: where the function moves elements of a map, no packet does while another is on its
-        way over a cut."""
+        way over a cut. `ranges`: the receiver is told again what branches have said of numbers."""
         func = graph.func
-        self.only_handoff, self.in_order = only_handoff, in_order
+        self.only_handoff, self.in_order, self.ranges = only_handoff, in_order, ranges
         self.graph, self.tree, self.accesses, self.effects = graph, graph.tree, accesses, effects
         self.scalars = Scalars(func)
         self.liveness = Liveness(func.body)
@@ -217,10 +220,22 @@ class _Planner:
         self.crossing.guards = [(ptr, size) for ptr, size in proven.items() if ptr in self._done and size > 0]
         found = self.shared.facts.found(self.block)
         self.crossing.hits = [s.value for s in self.crossing.steps if s.value in found and _is_lookup(s.repeat)]
+        self.bounds()
         layout = Layout(0, self.crossing.widths)
         if layout.size > MAX_SIZE:
             raise Impossible(f"{layout.size} bytes would have to be carried; a handoff header holds {MAX_SIZE}")
         return self.crossing
+
+    def bounds(self) -> None:
+        """Add what is known of carried numbers, and does not follow from the operations that made them."""
+        ranges = self.shared.ranges
+        for each in self.crossing.fields:
+            if ranges is None or each.kind != "scalar" or each.value is None:
+                continue
+            found = ranges.at(each.value, self.block)
+            most = (1 << min(each.width, self._bits(each.value))) - 1
+            if found.base is None and 0 <= found.low <= found.high and (found.low > 0 or found.high < most):
+                self.crossing.bounds.append((each.value, found.low, min(found.high, most)))
 
     def redirect(self) -> None:
         """Add what it takes to choose the packet's way out again."""

@@ -360,6 +360,13 @@ class _Rebuild:
                 properties={"size": int_attr(size)},
             )
             found.append([guard])
+        for value, low, high in crossing.bounds:
+            number = self.made[value]
+            assert isinstance(number.type, IntegerType)
+            for predicate, limit in (("uge", low), ("ule", high)):
+                if predicate == "ule" or limit:
+                    bound = constant(limit, number.type)
+                    found.append([bound, compare(predicate, number, bound.result)])
         found += [
             [maps.HitOp.create(operands=[self.made[value]], result_types=[IntegerType(1)])] for value in crossing.hits
         ]

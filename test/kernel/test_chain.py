@@ -19,6 +19,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 
 from fsir.dialects.ebpf import functions
+from fsir.driver.clang import compile_c
 from fsir.driver.context import make_context
 from fsir.driver.diagnostics import Diagnostics, collecting
 from fsir.driver.errors import PassFailure
@@ -186,6 +187,41 @@ def test_what_the_verifier_gives_up_on_loads_as_a_chain(many: bytes, tmp_path: P
             assert loaded.returncode == 0, loaded.stderr[-2000:]
         finally:
             pin.unlink(missing_ok=True)
+
+
+BOUNDED = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct counts { __u64 of[10]; };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct counts); }
+    seen SEC(".maps");
+SEC("xdp") int bounded(struct xdp_md *ctx) {
+    unsigned char *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    __u32 key = 0;
+    if (data + 16 > end) return XDP_DROP;
+    unsigned int of = data[14];
+    if (of < 3 || of > 12) return XDP_PASS;
+    struct counts *found = bpf_map_lookup_elem(&seen, &key);
+    if (!found) return XDP_DROP;
+    found->of[of - 3] += data[15];
+    return XDP_TX;
+}
+char _license[] SEC("license") = "GPL";
+"""
+
+
+def test_what_a_branch_said_of_a_number_is_told_again(tmp_path: Path) -> None:
+    """Ten elements: no mask says that the index is below ten."""
+    (tmp_path / "bounded.c").write_text(BOUNDED)
+    data = compile_c(tmp_path / "bounded.c")
+    module = import_object(data, "bounded.o")
+    run_pipeline(make_context(), module, "raise,optimize")
+    line = next(n for n, text in enumerate(BOUNDED.splitlines(), 1) if "bpf_map_lookup_elem(" in text)
+    chain, lengths = chained(module, f"at={line}")
+    assert len(lengths) == 2
+    frames = [bytes(14) + bytes([first, 7]) + bytes(48) for first in range(16)]
+    before = in_interpreter(data, "bounded", frames)
+    assert in_kernel(chain, "bounded", frames) == in_interpreter(chain, "bounded", frames) == before
 
 
 def test_what_no_cut_helps_is_refused() -> None:
