@@ -3,8 +3,8 @@
 What lies below is free for spills and for objects that passes add. The answer is an upper bound in bytes, 512 (the
 whole frame) where addresses cannot be followed. An address of the frame is followed through arithmetic, block
 arguments, local calls (whose frames are told apart from the caller's), and memory: what was stored at a known place
-comes back from there only. Objects extend upwards from their address, as helpers take them; negative offsets and the
-subtraction of constants count.
+comes back from there only, and never as what has the type of another address. Objects extend upwards from their
+address, as helpers take them; negative offsets and the subtraction of constants count.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from fsir.dialects.ebpf import (
     CastOp,
     CmpxchgOp,
     FpOp,
+    FramePointerType,
     FuncOp,
     LdxOp,
     MovRROp,
     StOp,
     StxOp,
+    WordType,
 )
 from fsir.interp.helpers import HELPERS, SIZE_KINDS, ArgKind
 
@@ -171,7 +173,9 @@ class _Reach:
                     return
 
     def reach(self, value: SSAValue, places: _Places) -> None:
-        """`value` may be one of these addresses."""
+        """`value` may be one of these addresses, unless its type says that it is another."""
+        if isinstance(value.type, WordType) and not isinstance(value.type, FramePointerType):
+            return
         known = self.at.get(value, _NOWHERE)
         joined = _join(known, places)
         if joined != known:

@@ -52,6 +52,13 @@ CASES = [
         44,
     ),
     (
+        "a packet pointer from a place that held an address before",
+        "%a = ebpf.addi %fp, -24 : reg -> reg\n ebpf.stx64 %fp[-8], %a : reg, reg\n"
+        "%b = ebpf.ldx64 %fp[-8] : reg -> !packet.ptr\n %c = ebpf.add %b, %x : !packet.ptr, reg -> !packet.ptr\n"
+        "ebpf.st8 %c[0], 0 : !packet.ptr",
+        8,
+    ),
+    (
         "an address that a callee puts into memory",
         "%a = ebpf.addi %fp, -24 : reg -> reg\n %r = ebpf.call_local @h(%a) : reg -> reg\n"
         "%b = ebpf.ldx64 %fp[-16] : reg -> reg\n ebpf.st8 %b[-20], 0 : reg",
