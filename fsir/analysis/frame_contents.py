@@ -262,18 +262,25 @@ class _Run:
         if result is not None:
             self.learn(op.results[0], result)
             return
+        if isinstance(op, ebpf.CallxOp) or self.calls_back(op):
+            self.unknown(words, memory)
         for index, word in enumerate(words if not op.has_trait(Pure) else ()):
             found = touches(op, index, self.shared.maps) if "core" not in op.properties else None
             if found is None:
                 memory.spill(word)
             for region, place in word.places:
                 if found is None:
-                    memory.forget(region, place if _takes_objects(op) else ANYWHERE, None)
+                    memory.forget(region, place if isinstance(op, _TAKING_OBJECTS) else ANYWHERE, None)
                 for touch in found or ():
                     if touch.how in (How.STORE, How.WRITE):
                         memory.forget(region, place.moved(touch.start), touch.size)
         if op.results and _gives_memory(op):
             self.learn(op.results[0], _lost(words))
+
+    def calls_back(self, op: Operation) -> bool:
+        """Whether an operation takes the address of a function of the program."""
+        symbols = [v.owner.sym.root_reference.data for v in op.operands if isinstance(v.owner, ebpf.LdSymOp)]
+        return any(name in self.shared.funcs for name in symbols)
 
     def call(self, op: ebpf.CallLocalOp, words: Sequence[Word], memory: Memory) -> bool:
         func = self.shared.callee(op.callee.root_reference.data, len(words))
@@ -350,11 +357,8 @@ def _moved(op: ebpf.LdxOp | ebpf.StxOp | ebpf.StOp, base: Word) -> Word:
     return base.each(Place.upwards if is_field_offset(op) else lambda place: ANYWHERE)
 
 
-def _takes_objects(op: Operation) -> bool:
-    """Whether what an operation does with memory at an address is done from there upwards: so do helpers and kernel
-    functions, unless they call the program back."""
-    symbols = (value.owner.sym for value in op.operands if isinstance(value.owner, ebpf.LdSymOp))
-    return isinstance(op, ebpf.CallOp | ebpf.CallKfuncOp) and not any(symbols)
+_TAKING_OBJECTS = (ebpf.CallOp, ebpf.CallKfuncOp)
+"""Helpers and kernel functions do what they do with memory from an address upwards."""
 
 
 def _gives_memory(op: Operation) -> bool:

@@ -97,6 +97,15 @@ CASES = [
         "",
         "reg",
     ),
+    (
+        "a kernel function that calls one of the program's",
+        STORE
+        + "ebpf.stx64 %fp[-64], %s : reg, reg\n %t = ebpf.addi %fp, -64 : reg -> reg\n %f = ebpf.ld_sym @f -> reg\n"
+        + '%k = ebpf.call_kfunc -1(%t, %f) {callee = @some, via = "some", pseudo = #builtin.int<1>} : reg, reg -> reg\n'
+        + LOAD,
+        function("%a = ebpf.ldx64 %p[0] : reg -> reg\n ebpf.st64 %a[8], 0 : reg"),
+        "reg",
+    ),
     ("the address is in the frame", STORE + SPILL + LOAD, "", "packet.ptr"),
     (
         "and comes back from there",

@@ -362,3 +362,26 @@ ebpf.func @fetches section "tc" attributes {prog_type = "sched_cls"} {
 ^out:
   packet.verdict %zero : i64
 }
+
+// An address that was kept in the frame is where it was.
+
+// CHECK-LABEL: ebpf.func @kept
+ebpf.func @kept section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx):
+  %fp = ebpf.frame -> !ebpf.fp
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %l3 = packet.offset %data[14] : !packet.ptr -> !packet.ptr
+  ebpf.stx64 %fp[-8], %l3 : !ebpf.fp, !packet.ptr
+  %type = packet.load %data[12] : !packet.ptr -> i16
+  %ip = arith.constant 8 : i16
+  %is_ip = arith.cmpi eq, %type, %ip : i16
+  cf.cond_br %is_ip, ^ipv4, ^out
+^ipv4:
+  %at = ebpf.ldx64 %fp[-8] : !ebpf.fp -> !packet.ptr
+  // CHECK: packet.load %at[8] {field = "ipv4.ttl"}
+  %ttl = packet.load %at[8] : !packet.ptr -> i8
+  cf.br ^out
+^out:
+  %pass = arith.constant 2 : i64
+  packet.verdict %pass : i64
+}
