@@ -36,7 +36,8 @@ class LowerToXdp(PipelinePass):
     def pipeline(self) -> str:
         """The sequence, as pipeline text."""
         scalars = f"lower-scalars{{cpu={self.cpu}}}" if self.cpu else "lower-scalars"
-        return f"lower-packet,lower-maps,lower-conditions,{scalars},split-stores,layout-frame,allocate-registers,layout-blocks"
+        machine = "split-stores,layout-frame,schedule-uses,allocate-registers,layout-blocks"
+        return f"lower-packet,lower-maps,lower-conditions,{scalars},{machine}"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Lower all functions of the module."""

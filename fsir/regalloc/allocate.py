@@ -40,7 +40,8 @@ class Way:
     live ranges; make constants anew for everything that gets them, or keep them as they come; by the `length` that
     an instruction costs however seldom it is executed (1: by length alone); by the `faith` in original registers: what
     it is worth that a value gets the one that it had; cut live ranges at all calls, `late`, rather than once, or all
-    of them before anything else (`early_saves`); `yielding` to what the other values prefer by so much."""
+    of them before anything else (`early_saves`); `yielding` to what the other values prefer by so much; with
+    constants that branches `found` returned from where they are."""
 
     hinted_only: bool = False
     cuts: bool = True
@@ -50,11 +51,13 @@ class Way:
     late: bool = False
     early_saves: bool = False
     yielding: float = 1.0
+    found: bool = True
 
 
 WAYS = (
     Way(),
     Way(hinted_only=True),
+    Way(found=False),
     Way(cuts=False),
     Way(late=True),
     Way(late=True, constants_apart=False),
@@ -63,6 +66,7 @@ WAYS = (
     Way(early_saves=True, constants_apart=False),
     Way(constants_apart=False),
     Way(hinted_only=True, constants_apart=False),
+    Way(found=False, constants_apart=False),
     Way(hinted_only=True, constants_apart=False, faith=4.0),
     Way(constants_apart=False, faith=4.0),
     Way(faith=0.03),
@@ -128,7 +132,7 @@ class _Attempt:
     def __init__(self, func: FuncOp, way: Way) -> None:
         self.func = func
         self.way = way
-        self.code: MachineCode = build(func, way.length)
+        self.code: MachineCode = build(func, way.length, way.found)
         localise(self.code, way.constants_apart)
         drop_repeated(self.code)
         self.blocked: set[tuple[int, int]] = set()

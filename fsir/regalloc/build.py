@@ -47,6 +47,7 @@ from fsir.dialects.ebpf import (
     reg_index,
 )
 from fsir.regalloc.frequency import block_frequencies
+from fsir.regalloc.known_constants import constant_of, known_after
 from fsir.regalloc.model import CALLER_SAVED, FIRST, FP, AllocationError, CodeBlock, Copies, Insn, MachineCode
 
 _PURE = (AluRROp, AluRIOp, UnaryOp, MovRROp, MovRIOp, LddwOp, LdSymOp, FpOp, UndefOp, CastOp)
@@ -62,10 +63,11 @@ def entry_registers(func: FuncOp) -> list[int]:
     return list(range(1, len(fixed) + 1))
 
 
-def build(func: FuncOp, length: float = 0.0) -> MachineCode:
+def build(func: FuncOp, length: float = 0.0, found: bool = True) -> MachineCode:
     """The function's code for allocation. `length` is the share of an instruction's weight that does not depend on how
-    often it is executed. Raises AllocationError for what is not virtual `ebpf` code."""
-    return _Builder(func, length).build()
+    often it is executed. With `found`, constants that a branch found in a register are returned from there. Raises
+    AllocationError for what is not virtual `ebpf` code."""
+    return _Builder(func, length, found).build()
 
 
 def is_template(op: Operation) -> bool:
@@ -76,6 +78,14 @@ def is_template(op: Operation) -> bool:
     if isinstance(op, AluRIOp):
         return op.row.op == "add" and op.row.width == 64 and isinstance(op.lhs.owner, FpOp)
     return isinstance(op, MovRIOp | LddwOp | LdSymOp | UndefOp)
+
+
+def _is_result(value: SSAValue) -> bool:
+    """Whether a value is nothing but returned: no pass of the kernel's verifier has to know that it is a constant."""
+    return all(
+        isinstance(use.operation, ExitOp) or (isinstance(use.operation, CastOp) and _is_result(use.operation.res))
+        for use in value.uses
+    )
 
 
 def _is_fork_to_one(op: Operation) -> TypeGuard[JccRROp | JccRIOp]:
@@ -92,9 +102,10 @@ def _is_move(op: Operation) -> bool:
 
 
 class _Builder:
-    def __init__(self, func: FuncOp, length: float) -> None:
+    def __init__(self, func: FuncOp, length: float, found: bool) -> None:
         self.func = func
         self.length = length
+        self.found = found
         self.tree = DominatorTree(func.body)
         self.incoming = {
             block: [(op, i) for op, i in edges if op.parent is not None and self.tree.is_reachable(op.parent)]
@@ -258,7 +269,7 @@ class _Builder:
         last = code_block.steps.pop()
         target = terminator.successors[0]
         if self.is_join(target):
-            pairs = self.edge_pairs(terminator, 0)
+            pairs = self.edge_pairs(terminator, 0, code_block)
             if pairs:
                 code_block.steps.append(Copies(pairs, terminator))
         code_block.steps.append(last)
@@ -274,15 +285,24 @@ class _Builder:
             assert source is not None
             at = source.last_op
             assert at is not None
-            pairs = self.edge_pairs(at, 1)
+            pairs = self.edge_pairs(at, 1, code_block)
         if pairs:
             code_block.steps.append(Copies(pairs, at))
         code_block.steps.append(Insn(None, [], []))
 
-    def edge_pairs(self, terminator: Operation, index: int) -> list[tuple[int, int]]:
+    def edge_pairs(self, terminator: Operation, index: int, code_block: CodeBlock) -> list[tuple[int, int]]:
         passed = successor_operands(terminator, index)
-        args = terminator.successors[index].args
-        return [(self.joins[arg], self.operand(passed[arg.index])) for arg in args if arg in self.needed]
+        args = [arg for arg in terminator.successors[index].args if arg in self.needed]
+        pairs = [(self.joins[arg], self.operand(passed[arg.index])) for arg in args]
+        if self.found and (found := known_after(terminator, index)) is not None:
+            for number, arg in enumerate(args):
+                join, source = pairs[number]
+                template = self.code.template[source]
+                maker = self.code.makers.get(template)
+                if maker is not None and constant_of(maker) == found[1] and _is_result(arg):
+                    self.code.known[code_block.index, join] = template
+                    pairs[number] = (join, self.operand(found[0]))
+        return pairs
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 

@@ -168,13 +168,13 @@ def _should_sink(found: _Uses) -> bool:
 
 
 def make_again(code: MachineCode, apart: Callable[[int, int], bool]) -> bool:
-    """Replace copies of cheap constants to nodes that are `apart`, without a common register, by making them again.
-    Gives whether there were any."""
+    """Replace copies of cheap constants (or of what is known to be one) to nodes that are `apart`, without a common
+    register, by making them again. Gives whether there were any."""
     found = False
     for block in code.blocks:
         for step in block.steps:
             for index, (node, source) in enumerate(step.pairs if isinstance(step, Copies) else ()):
-                template = code.template[source]
+                template = code.template[source] or code.known.get((block.index, node), 0)
                 if not template or code.kind[source] is not Kind.REGISTER:
                     continue
                 if template_cost(code, template) <= 1 and apart(node, source):

@@ -1,4 +1,4 @@
-"""Constants that registers of allocated code hold: those made there, and those that a comparison found there."""
+"""Constants that registers hold: those made there, and those that a comparison found there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import Operation, SSAValue
 
-from fsir.dialects.ebpf import AluRIOp, AluRROp, CallOp, JccRIOp, LdxOp, MovRIOp, MovRROp, UnaryOp
+from fsir.dialects.ebpf import AluRIOp, AluRROp, CallOp, CastOp, JccRIOp, LdxOp, MovRIOp, MovRROp, UnaryOp
 
 _M32 = (1 << 32) - 1
 _M64 = (1 << 64) - 1
@@ -45,9 +45,15 @@ def known_after(terminator: Operation, index: int) -> tuple[SSAValue, Known] | N
     return (value, Known(imm & _M64)) if _is_number(value) else None
 
 
+def _through_casts(value: SSAValue) -> SSAValue:
+    while isinstance(value.owner, CastOp):
+        value = value.owner.value
+    return value
+
+
 def _is_word(value: SSAValue) -> bool:
     """Whether a register has 32 bits at most, and surely no address, nor part of one."""
-    op = value.owner
+    op = _through_casts(value).owner
     if isinstance(op, LdxOp):
         return op.row.width <= 32 and not op.row.signed
     return isinstance(op, AluRROp | AluRIOp | MovRROp | MovRIOp | UnaryOp) and op.row.width <= 32
@@ -55,9 +61,9 @@ def _is_word(value: SSAValue) -> bool:
 
 def _is_number(value: SSAValue) -> bool:
     """Whether a register holds no address, or one of a helper that may give none."""
-    op = value.owner
+    op = _through_casts(value).owner
     while isinstance(op, MovRROp) and op.row.op == "mov" and op.row.width == 64:
-        op = op.value.owner
+        op = _through_casts(op.value).owner
     if isinstance(op, CallOp | MovRIOp | UnaryOp):
         return True
     if isinstance(op, LdxOp):

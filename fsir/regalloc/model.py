@@ -96,6 +96,8 @@ class MachineCode:
     """Nodes that hold a spilled value from one call to the next."""
     tight: set[int] = field(default_factory=set)
     """Nodes that live from one step to the next and so cannot be spilled."""
+    known: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Templates of constants that a register holds already, by block and the node that it is copied to there."""
     slots: int = 0
     below: list[tuple[int, int]] = field(default_factory=list)
     """By block, the first and last number of the blocks that it dominates; made when first asked for."""

@@ -34,31 +34,33 @@ def spill(code: MachineCode, classes: Iterable[Collection[int]]) -> None:
 
 
 def with_joins(code: MachineCode, groups: Sequence[Collection[int]], adjacent: Sequence[set[int]]) -> list[list[int]]:
-    """The groups of nodes to spill, each with the block arguments that are nothing but copied to it: these would come
-    into registers only to be stored. `adjacent` are the nodes that interfere with each."""
+    """The groups of nodes to spill, each with the block arguments that are nothing but copied to it, if no more edges
+    would store them than load them now, and the one store of the block itself: they would come into registers only to
+    be stored. `adjacent` are the nodes that interfere with each."""
     group_of = {node: number for number, members in enumerate(groups) for node in members}
-    goes_to: dict[int, set[int]] = {}
+    into: dict[int, set[int]] = {}
+    stores: Counter[int] = Counter()
     for block in code.blocks:
         for step in block.steps:
             if isinstance(step, Insn):
                 for node in step.uses:
-                    goes_to.setdefault(node, set()).add(-1)
+                    into.setdefault(node, set()).add(-1)
                 continue
             for node, source in step.pairs:
-                goes_to.setdefault(source, set()).add(group_of.get(node, -1))
+                into.setdefault(source, set()).add(group_of.get(node, -1))
+                if node in code.joins:
+                    stores[node] += -1 if code.kind[source] is Kind.SLOT or source in group_of else 1
     found = [list(members) for members in groups]
     for join in sorted(code.joins - group_of.keys()):
-        into = goes_to.get(join, set())
-        if len(into) == 1 and code.kind[join] is Kind.REGISTER:
-            number = next(iter(into))
-            if number >= 0 and not adjacent[join].intersection(found[number]) and not _is_constant(code, found[number]):
-                found[number].append(join)
+        targets = into.get(join, set())
+        if len(targets) != 1 or stores[join] > 1 or code.kind[join] is not Kind.REGISTER:
+            continue
+        number = next(iter(targets))
+        if number < 0 or any(code.template[node] for node in found[number]):
+            continue
+        if not adjacent[join].intersection(found[number]):
+            found[number].append(join)
     return found
-
-
-def _is_constant(code: MachineCode, members: Iterable[int]) -> bool:
-    """Whether some of the nodes need no slot: they are made again."""
-    return any(code.template[node] for node in members)
 
 
 def _wanted_after(code: MachineCode, spilled: set[int]) -> list[set[int]]:

@@ -12,6 +12,7 @@ from fsir.dialects.ebpf import FuncOp, MovRIOp, functions
 from fsir.driver.context import make_context
 from fsir.object.encode import instruction_count
 from fsir.passes._exits import share_exits
+from fsir.passes.allocate_registers import allocate_function
 from fsir.passes.layout_blocks import lay_out
 from fsir.regalloc.redundant import drop_redundant
 
@@ -124,3 +125,26 @@ def test_the_end_set_early_is_the_one_that_saves_an_instruction() -> None:
 def _size(body: Region) -> list[int]:
     silent = ("ebpf.fallthrough", "ebpf.frame")
     return [sum(op.name not in silent for op in block.ops) for block in body.blocks]
+
+
+def test_the_result_of_a_failed_lookup_is_returned_from_where_it_is() -> None:
+    """The block argument shares the register of the lookups: nothing is made for it on the ways that find nothing."""
+    func = _function(
+        """^bb0(%p : !ebpf.reg):
+  %x = ebpf.call 7() -> i64
+  %none = ebpf.movi 0 -> i64
+  ebpf.jeqi %x, 0, ^out(%none : i64), ^more : i64
+^more:
+  %y = ebpf.call 7() -> i64
+  ebpf.jeqi %y, 0, ^out(%none : i64), ^last : i64
+^last:
+  %z = ebpf.call 8() -> i64
+  ebpf.ja ^out(%z : i64)
+^out(%v : i64):
+  ebpf.exit(%v) : i64"""
+    )
+    allocate_function(func)
+    verify_module(func.get_toplevel_object())
+    assert _constants(func.body) == [0] * len(func.body.blocks)
+    lay_out(func.body)
+    assert sum(_size(func.body)) == 6

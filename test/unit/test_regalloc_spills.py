@@ -151,3 +151,11 @@ def test_block_arguments_for_a_spilled_value_are_spilled_with_it() -> None:
     assert with_joins(code, [[14]], apart) == [[14, 13]]
     apart[13] = {14}
     assert with_joins(code, [[14]], apart) == [[14]]
+
+
+def test_block_arguments_that_more_edges_would_store_stay_in_registers() -> None:
+    code = _slots((13, 12), (13, 12), (14, 13), count=0)
+    code.joins = {13}
+    apart: list[set[int]] = [set() for _ in code.kind]
+    assert with_joins(code, [[14]], apart) == [[14]]
+    assert with_joins(code, [[14], [12]], apart) == [[14, 13], [12]]
