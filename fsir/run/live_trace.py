@@ -26,7 +26,9 @@ from fsir.kernel.uapi import Cmd, MapType, ProgType
 EVENT = struct.Struct("<QQQQQ")  # kind, device, and three arguments of the tracepoint
 ROOM = 1024  # events between two calls of `take`
 LOAD64, STORE64, MOV64, ADD64_IMM, CALL = 0x79, 0x7B, 0xBF, 0x07, 0x85
+JA, JEQ_IMM, JNE, JLT32_IMM = 0x05, 0x15, 0x5D, 0xA6
 MAP_PUSH_ELEM = 87
+UNHEARD_OF = 0x40000000
 NO_MAP = 0  # BPF_MAP_TYPE_UNSPEC: redirected to an interface by its number
 
 
@@ -64,7 +66,7 @@ class _OpenAttr(ctypes.Structure):
 
 
 class Trace:
-    """The events of all interfaces, until `only` has chosen one."""
+    """The events of one interface, when `choose` has found it."""
 
     def __init__(self) -> None:
         self._fds: list[int] = []
@@ -82,7 +84,7 @@ class Trace:
         return fd
 
     def _open(self, kind: Kind, name: bytes) -> None:
-        maps = {_FILTER_AT: self._filter, _QUEUE_AT: self._queue}
+        maps = {_FILTER_AT: self._filter, _queue_at(kind): self._queue}
         prog_fd, _ = syscalls.prog_load(_program(kind), ProgType.RAW_TRACEPOINT, maps=maps, name="live_trace")
         text = ctypes.create_string_buffer(name)
         fd, errno = syscalls.bpf(Cmd.RAW_TRACEPOINT_OPEN, _OpenAttr(ctypes.addressof(text), prog_fd, 0))
@@ -127,7 +129,7 @@ class Trace:
 
 def unheard_of() -> tuple[int, bytes]:
     """A verdict that there is not and that nobody else uses, and an XDP program that returns it."""
-    verdict = 0x40000000 | secrets.randbits(30)
+    verdict = UNHEARD_OF | secrets.randbits(30)
     return verdict, insn(MOV64_IMM, 0, imm=verdict) + insn(EXIT)
 
 
@@ -137,10 +139,22 @@ _HEAD = (
     insn(0x18, 1, 2),  # r1 = the filter's value
     insn(0x00),
     insn(LOAD64, 1, 1, 0),
-    insn(0x15, 1, off=1),  # no filter yet
-    insn(0x5D, 1, 7, off=15),  # another device: to the end
 )
 _FILTER_AT = 2
+
+
+def _chosen(kind: Kind, rest: int) -> tuple[bytes, ...]:
+    """Go on with what is behind for events of the device chosen; before, for verdicts that only `unheard_of` returns:
+    others would leave no room for that on a busy machine. `rest` instructions lead to the end."""
+    if kind is not Kind.EXCEPTION:
+        return (insn(JNE, 1, 7, off=rest),)  # no device's address is 0
+    return (
+        insn(JEQ_IMM, 1, off=2),
+        insn(JNE, 1, 7, off=rest + 3),
+        insn(JA, off=2),
+        insn(LOAD64, 2, 6, 8 * ARGUMENTS[kind][0]),
+        insn(JLT32_IMM, 2, off=rest, imm=UNHEARD_OF),
+    )
 
 
 def _program(kind: Kind) -> bytes:
@@ -162,7 +176,8 @@ def _program(kind: Kind) -> bytes:
         insn(MOV64_IMM, 3),
         insn(CALL, imm=MAP_PUSH_ELEM),
     )
-    return b"".join((*_HEAD, *tail, insn(MOV64_IMM, 0), insn(EXIT)))
+    return b"".join((*_HEAD, *_chosen(kind, len(tail)), *tail, insn(MOV64_IMM, 0), insn(EXIT)))
 
 
-_QUEUE_AT = len(_HEAD) + 9
+def _queue_at(kind: Kind) -> int:
+    return len(_HEAD) + len(_chosen(kind, 0)) + 9

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ from fsir.backends.af_xdp.inprocess import compiler
 from fsir.backends.af_xdp.live import Running, build
 from fsir.driver.cli import main as fs_opt
 from fsir.interp.packet_io import Packet
+from fsir.kernel import syscalls
 from fsir.kernel.interfaces import Interface, ip
-from fsir.kernel.live import Capture, send
+from fsir.kernel.live import Capture, attached, send
+from fsir.kernel.tiny import verdict_program
+from fsir.kernel.uapi import XdpVerdict
 from fsir.run.cli import main
 from fsir.run.engines import Settings, Subject, open_engine
+from fsir.run.live_trace import ROOM
 from fsir.run.live_wire import NAME, Wire
 
 CompileC = Callable[..., bytes]
@@ -305,3 +310,16 @@ def test_everything_is_cleaned_up(
     assert main(arguments) == status
     assert calls == 1
     assert nothing_left()
+
+
+def test_events_of_other_interfaces_leave_room(wire: tuple[Interface, Interface]) -> None:
+    """The tracepoints are the whole machine's: while an engine looks for its own interface, others may be busy."""
+    near, far = wire
+    with ExitStack() as stack:
+        mine = Wire(stack, 2, [])
+        prog_fd, _ = syscalls.prog_load(verdict_program(XdpVerdict.ABORTED))
+        stack.callback(os.close, prog_fd)
+        with attached(far, prog_fd):
+            send(near, [bytes(64)] * 2 * ROOM)
+        with mine.far_space.entered():
+            mine.listen()
