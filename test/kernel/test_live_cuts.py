@@ -36,7 +36,7 @@ TRIES = 12
 """Blocks that are tried, spread over the program; some cannot be cut in front of."""
 THOROUGH = "FS_CUTS" in os.environ
 NOT_HERE = {"tc-marker": "no XDP program", "snat": "takes random numbers"}
-TOGETHER = ("kv-cache", "maglev", "policer", "vlan-router")
+TOGETHER = ("kv-cache", "maglev", "policer", "vlan-router", "vxlan-gateway")
 """Maps that only one side can use (per CPU, LRU, with locks) keep these whole, as far as is tried here."""
 NAMES = sorted({path.parent.name for path in EXAMPLES.glob("*/*.o")} - NOT_HERE.keys())
 
