@@ -21,7 +21,7 @@ from enum import IntFlag
 from typing import Self
 
 from fsir.kernel import syscalls
-from fsir.kernel.errors import KernelError
+from fsir.kernel.errors import KernelError, error_name
 from fsir.kernel.interfaces import Interface, set_gro
 from fsir.kernel.libbpf import library, take_messages
 from fsir.kernel.syscalls import prog_load
@@ -68,7 +68,7 @@ def attached(end: Interface, prog_fd: int, mode: XdpMode = XdpMode.NATIVE) -> It
 REFUSALS = {
     errno.EBUSY: "another XDP program is there: ip link set dev {name} xdp off removes it",
     errno.EEXIST: "another XDP program is there: ip link set dev {name} xdp off removes it",
-    errno.EOPNOTSUPP: "its driver has no XDP; generic mode is for every interface",
+    errno.EOPNOTSUPP: "its driver has no XDP; generic mode (--generic) is for every interface",
 }
 """Why an XDP program is not attached, in words of those who can do something about it."""
 
@@ -80,8 +80,11 @@ def linked(end: Interface, prog_fd: int, mode: XdpMode = XdpMode.NATIVE) -> Iter
         try:
             fd = syscalls.link_xdp(prog_fd, end.ifindex, int(mode))
         except KernelError as refused:
-            advice = REFUSALS.get(refused.errno, "").format(name=end.name)
-            raise KernelError(f"cannot attach to {end.name}", refused.errno, advice) from refused
+            advice = REFUSALS.get(refused.errno)
+            if advice is None:
+                raise KernelError(f"cannot attach to {end.name}", refused.errno) from refused
+            why = f"{error_name(refused.errno)}; {advice.format(name=end.name)}"
+            raise KernelError(f"cannot attach to {end.name}: {why}") from refused
     try:
         yield
     finally:

@@ -216,6 +216,10 @@ def test_an_object_that_is_not_split(wire: Wire, capsys: pytest.CaptureFixture[s
         (["--live", "nowhere"], "--live: there is no interface nowhere"),
         (["--live", "far", "--queues", "9"], "far, queue 1: Invalid argument (is there such a queue?)"),
         (["--live", "far", "--user-options", "what"], "'what' is not understood"),
+        (
+            ["--live", "lo"],
+            "cannot attach to lo: Operation not supported; its driver has no XDP; generic mode (--generic)",
+        ),
         (["--live", "far", "--hex", "00" * 60], "--hex: with --live, packets come from the interfaces"),
     ],
 )
