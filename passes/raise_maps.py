@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr, i1, i64
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fsir.dialects import ebpf, map
-from fsir.dialects.ebpf import UNALLOCATED, form_of, int_attr
+from fsir.dialects.ebpf import UNALLOCATED, FuncOp, form_of, int_attr
 from fsir.dialects.map import HandleType, MapsType, ValueType
 from fsir.interp.helpers import HELPERS, ArgKind
 from fsir.passes._rewrite import (
@@ -60,9 +60,20 @@ def _call(op: Operation) -> None:
         return
     name = handles[0].only if handles and isinstance(handles[0], HandleType) else None
     cls = _NAMED.get(number)
-    if cls is None or name is None or not _named(op, cls, name):
+    if cls is None or name is None or _is_handed(op.operands[0]) or not _named(op, cls, name):
         via = map.CALL_OF[number]
         replace(op, [via.create(operands=op.operands, result_types=[op.res.type], properties=dict(via.FIXED))])
+
+
+def _is_handed(handle: SSAValue) -> bool:
+    """Whether a helper hands a map to the function that it calls back: it is in a register then, and to name it again
+    would take instructions."""
+    func = handle.owner.parent_op() if isinstance(handle, BlockArgument) else None
+    if not isinstance(func, FuncOp) or handle.owner is not func.entry:
+        return False
+    module = func.get_toplevel_object()
+    symbols = (op.sym for op in module.walk() if isinstance(op, ebpf.LdSymOp)) if module is not None else ()
+    return any(symbol.root_reference.data == func.symbol for symbol in symbols)
 
 
 def _named(op: ebpf.CallOp, cls: type[Operation], name: str) -> bool:

@@ -18,7 +18,7 @@ from fsir.analysis.cfg import edges
 from fsir.analysis.frame_contents import FrameContents
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FramePointerType, FuncOp, functions
-from fsir.dialects.map import DeclOp, HandleType, ValueType
+from fsir.dialects.map import SOCKET_MAPS, DeclOp, HandleType, ValueType, described
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.interp.helpers import HELPERS
 
@@ -106,12 +106,19 @@ class Origins:
         owner = value.owner
         if isinstance(owner, ebpf.CallOp):
             number = owner.helper.data
+            if owner.operands and isinstance(of := owner.operands[0].type, HandleType) and self._holds_sockets(of):
+                return MEMORY
             return VALUE if number in _VALUE_HELPERS else NUMBER if number in _INTEGER_HELPERS else MEMORY
         if isinstance(owner, ebpf.LdSymOp):
             return MAP if owner.sym.root_reference.data in self._maps else MEMORY
         if isinstance(owner, ebpf.UndefOp):
             return NUMBER
         return None if self._sources_of(value) else MEMORY
+
+    def _holds_sockets(self, handle: HandleType) -> bool:
+        """Whether what is found in a map is no value but a socket."""
+        found = [described(self._maps, name) for name in handle.names]
+        return all(like is not None and like.type.data in SOCKET_MAPS for like in found)
 
     def _collect(self, func: FuncOp) -> None:
         stored: list[SSAValue] = []

@@ -23,7 +23,7 @@ from fsir.analysis.frame_contents import FrameContents
 from fsir.analysis.signatures import Signatures
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import UNALLOCATED, FramePointerType, FuncOp
-from fsir.dialects.map import DeclOp, HandleType, MapsType, ValueType, described, inner_name, outer_name
+from fsir.dialects.map import SOCKET_MAPS, DeclOp, HandleType, MapsType, ValueType, described, inner_name, outer_name
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.interp.helpers import HELPERS, ArgKind, ReturnKind
 
@@ -44,7 +44,7 @@ PACKET_PROGRAMS = frozenset(_PACKET_FIELDS)
 _MOVABLE = (PtrType, MetaType, FramePointerType, ValueType)  # kinds to which an offset may be added
 _NULLABLE = (PtrType, MetaType, ValueType, HandleType)  # kinds of which an address may be null
 _MAP = ArgKind.MAP
-_LOOP = 181
+_LOOP, _FOR_EACH = 181, 164
 
 
 class WordKinds:
@@ -97,6 +97,9 @@ class WordKinds:
             passed, taken = CALLBACK_CONTEXT[call.helper.data]
             if index == taken and passed < len(call.operands):
                 kind = join(kind, self._kinds.get(call.operands[passed]))
+            elif call.helper.data == _FOR_EACH and index in (0, 2):  # a map, and the address of one of its values
+                handle = self._kinds.get(call.operands[0])
+                kind = join(kind, handle if index == 0 else self.found_in(handle))
             else:
                 kind = join(kind, i64 if call.helper.data == _LOOP and index == 0 else UNKNOWN)
         return kind
@@ -109,12 +112,21 @@ class WordKinds:
         """The declaration of a map."""
         return self._maps.get(name)
 
+    def found_in(self, handle: Attribute | None) -> Attribute | None:
+        """What is found in a map, given the handle's kind."""
+        if not isinstance(handle, HandleType):
+            return handle and _OTHER
+        found: Attribute | None = None
+        for name in handle.names:
+            found = join(found, self.element(name))
+        return found
+
     def element(self, name: str) -> Attribute:
         """What is found in a map."""
         like = described(self._maps, name)
         if like is not None and like.holds_maps:
             return HandleType(inner_name(name)) if outer_name(name) is None else _OTHER
-        return _OTHER if like is not None and like.type.data in _POINTER_MAPS else ValueType(name)
+        return _OTHER if like is not None and like.type.data in SOCKET_MAPS else ValueType(name)
 
 
 def _is_null(value: SSAValue) -> bool:
@@ -324,7 +336,7 @@ class _Flow:
         if helper.returns is ReturnKind.MAP_VALUE:
             return next(
                 (
-                    self.found_in(value)
+                    self.shared.found_in(self.of(value))
                     for arg, value in zip(helper.args, op.operands, strict=False)
                     if arg.kind is _MAP
                 ),
@@ -332,26 +344,12 @@ class _Flow:
             )
         return i64 if helper.returns in (ReturnKind.INTEGER, ReturnKind.VOID) else _OTHER
 
-    def found_in(self, handle: SSAValue) -> Attribute | None:
-        """What a look-up gives."""
-        kind = self.of(handle)
-        if not isinstance(kind, HandleType):
-            return kind and _OTHER
-        found: Attribute | None = None
-        for name in kind.names:
-            found = join(found, self.shared.element(name))
-        return found
-
     def call_local(self, op: Operation) -> Attribute | None:
         assert isinstance(op, ebpf.CallLocalOp)
         callee = op.callee.root_reference.data
         if callee not in self.shared._funcs:
             return UNKNOWN
         return self.shared._returns.get(callee)
-
-
-_POINTER_MAPS = ("sockmap", "sockhash", "xskmap", "reuseport_sockarray")
-"""Maps of which a lookup gives the address of something that is no plain value."""
 
 
 def _scalar(flow: _Flow, op: Operation) -> Attribute:

@@ -259,18 +259,18 @@ def _through_value(op: Operation, index: int, helper: Helper | None) -> Iterable
 
 def _through_handle(op: Operation, helper: Helper | None) -> Iterable[Kind]:
     """What an operation does with a map itself."""
-    if isinstance(op, maps.LookupOp | maps.UpdateOp | maps.DeleteOp | maps.RedirectOp):
+    if isinstance(op, maps.HitOp) or op.has_trait(IsTerminator) or is_displacement(op):
         return ()
     return _BY_HELPER.get(helper.name if helper is not None else "", (Kind.OPAQUE,))
 
 
 def is_displacement(op: Operation) -> bool:
     """Whether the operation adds to an address of a map value, the result being an address of the same thing, or only
-    forgets of which of some maps it is one."""
+    forgets of which of some maps it is one, or which of them a handle is."""
     if isinstance(op, ebpf.CastOp):
         source, result = op.operands[0].type, op.results[0].type
         return (
-            isinstance(source, ValueType) and isinstance(result, ValueType) and set(source.names) <= set(result.names)
+            isinstance(source, MapsType) and type(source) is type(result) and set(source.names) <= set(result.names)
         )
     return (
         isinstance(op, ebpf.AluRIOp | ebpf.AluRROp)

@@ -13,6 +13,7 @@ from fsir.dialects import ebpf, map
 from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
 from fsir.interp.helpers import HELPERS, ArgKind
+from fsir.placement.access import ANY_MAP, Kind, MapAccesses
 
 MAPS = """
 map.decl @wide "hash" key 8 value 16 entries 4 flags 0
@@ -93,3 +94,21 @@ def test_a_look_up_is_no_change_where_no_map_keeps_a_trace() -> None:
     assert effects_of("lookup_via", "@small, @wide")[2] == 0
     assert effects_of("lookup_via", "@outer::@inner")[2] == 0
     assert effects_of("lookup_via", "@closed::@inner")[2] != 0
+
+
+def test_an_access_by_a_handle_is_one_to_each_map_that_it_may_be() -> None:
+    text = (
+        MAPS
+        + """
+    ebpf.func @f section "xdp" {
+    ^entry(%one : !map.handle<@small>, %in : !map.handle<@outer::@inner>, %key : !ebpf.fp, %x : i64):
+      %two = ebpf.cast %one : !map.handle<@small> -> !map.handle<@small, @wide>
+      %a = map.update_via %two[%key], %key flags %x : !map.handle<@small, @wide>, !ebpf.fp, !ebpf.fp, i64 -> i64
+      %b = map.lookup_via %in[%key] : !map.handle<@outer::@inner>, !ebpf.fp -> !map.value<@outer::@inner>
+      ebpf.end
+    }"""
+    )
+    module = parse(text)
+    (func,) = functions(module)
+    found = {(name, kind) for name, kind, _ in MapAccesses(module, [func]).of_function(func)}
+    assert found == {("small", Kind.UPDATE), ("wide", Kind.UPDATE), (ANY_MAP, Kind.OPAQUE)}

@@ -12,7 +12,7 @@ A map that is not known by name (one in a map of maps, one of several that a bra
 from xdsl.ir import Dialect
 
 from fsir.dialects.map.calls import CALL_OF, CALLS, MapCallOp
-from fsir.dialects.map.decl import DeclOp, declaration_of
+from fsir.dialects.map.decl import SOCKET_MAPS, DeclOp, declaration_of
 from fsir.dialects.map.ops import (
     AtomicOp,
     DeleteAtOp,
@@ -52,6 +52,7 @@ __all__ = [
     "CALLS",
     "CALL_OF",
     "MAP",
+    "SOCKET_MAPS",
     "AtomicOp",
     "DeclOp",
     "DeleteAtOp",

@@ -20,6 +20,9 @@ from xdsl.traits import SymbolOpInterface
 from fsir.dialects._records import check_numbers, check_records
 from fsir.dialects.ebpf.base import EbpfOp
 
+SOCKET_MAPS = frozenset({"sockmap", "sockhash", "xskmap", "reuseport_sockarray"})
+"""Maps of which a look-up gives the address of a socket, which is no plain value."""
+
 
 @irdl_op_definition
 class DeclOp(EbpfOp):

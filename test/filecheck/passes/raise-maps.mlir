@@ -148,3 +148,13 @@ ebpf.func @helpers section "xdp" attributes {prog_type = "xdp"} {
   %p = ebpf.call 87(%word, %key, %x) : reg, !ebpf.fp, i64 -> i64
   ebpf.end
 }
+
+// What is called back for a map has it in a register.
+
+// CHECK-LABEL: ebpf.func @each
+ebpf.func @each section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%map : !map.handle<@m>, %key : !ebpf.reg, %value : !map.value<@m>, %ctx : !ebpf.fp):
+  // CHECK: map.delete_via %map[%key]
+  %d = ebpf.call 3(%map, %key) : !map.handle<@m>, reg -> i64
+  ebpf.exit (%d) : i64
+}

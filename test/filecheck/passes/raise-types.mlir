@@ -260,3 +260,91 @@ ebpf.func @chosen section "xdp" attributes {prog_type = "xdp"} {
 ^last(%i : !ebpf.reg):
   ebpf.end
 }
+
+// What is called with every element of a map is given the map, and the address of the element's value.
+
+// CHECK-LABEL: ebpf.func @each
+// CHECK-NEXT: ^entry(%map: !map.handle<@m>, %key: !ebpf.reg, %value: !map.value<@m>, %ctx: !ebpf.fp):
+ebpf.func @each section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%map : !ebpf.reg, %key : !ebpf.reg, %value : !ebpf.reg, %ctx : !ebpf.reg):
+  %r = ebpf.movi 0 -> reg
+  ebpf.exit (%r) : reg
+}
+ebpf.func @iterates section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %m = ebpf.ld_sym @m -> reg
+  %f = ebpf.ld_sym @each -> reg
+  %fp = ebpf.frame -> reg
+  %flags = ebpf.movi 0 -> reg
+  %n = ebpf.call 164(%m, %f, %fp, %flags) : reg, reg, reg, reg -> reg
+  ebpf.exit (%n) : reg
+}
+
+// What an address's register holds where a flag says that there is none does not count: it is not read. Where it is, on
+// that way or before the flag is asked, or where the flag is not known, the kind is.
+
+// CHECK-LABEL: ebpf.func @flag_and_address
+ebpf.func @flag_and_address section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %data = ebpf.ldx32 %ctx[0] : reg -> reg
+  %stale = ebpf.ldx32 %ctx[16] : reg -> reg
+  %no = ebpf.movi 4 -> reg
+  %yes = ebpf.movi 1 -> reg
+  // CHECK: %[[UNDEF:.*]] = ebpf.undef -> reg
+  // CHECK: %[[NONE:.*]] = ebpf.cast %[[UNDEF]] : reg -> !packet.ptr
+  // CHECK: ebpf.jeqi %ctx, 0, ^join(%no, %[[NONE]], %{{.*}} : i64, !packet.ptr, reg), ^join(%yes, %data, %{{.*}} : i64, !packet.ptr, reg)
+  ebpf.jeqi %ctx, 0, ^join(%no, %stale, %stale : reg, reg, reg), ^join(%yes, %data, %data : reg, reg, reg) : reg
+// CHECK: ^join(%flag: i64, %address: !packet.ptr, %both: !ebpf.reg):
+^join(%flag : !ebpf.reg, %address : !ebpf.reg, %both : !ebpf.reg):
+  %bit = ebpf.andi %flag, 1 : reg -> reg
+  ebpf.jeqi %bit, 0, ^out(%both : reg), ^use(%address, %both : reg, reg) : reg
+^use(%p : !ebpf.reg, %q : !ebpf.reg):
+  %x = ebpf.ldx8 %p[0] : reg -> reg
+  %y = ebpf.ldx8 %q[1] : reg -> reg
+  ebpf.ja ^out(%x : reg)
+^out(%r : !ebpf.reg):
+  ebpf.exit (%r) : reg
+}
+
+// CHECK-LABEL: ebpf.func @address_is_read
+// CHECK-NOT:     ebpf.undef
+ebpf.func @address_is_read section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %data = ebpf.ldx32 %ctx[0] : reg -> reg
+  %end = ebpf.ldx32 %ctx[4] : reg -> reg
+  %word = ebpf.ldx32 %ctx[16] : reg -> reg
+  %no = ebpf.movi 0 -> reg
+  ebpf.jeqi %ctx, 0, ^join(%no, %data, %data, %data : reg, reg, reg, reg), ^join(%word, %end, %end, %end : reg, reg, reg, reg) : reg
+// CHECK: ^join(%flag: i64, %here: !ebpf.reg, %there: !ebpf.reg, %unknown: !ebpf.reg):
+^join(%flag : !ebpf.reg, %here : !ebpf.reg, %there : !ebpf.reg, %unknown : !ebpf.reg):
+  ebpf.jeqi %here, 7, ^ask, ^ask : reg
+^ask:
+  ebpf.jeqi %flag, 0, ^out, ^use : reg
+^use:
+  %y = ebpf.ldx8 %unknown[0] : reg -> reg
+  ebpf.ja ^out
+^out:
+  %w = ebpf.ldx8 %there[0] : reg -> reg
+  ebpf.exit (%w) : reg
+}
+
+// A use in the next round of a loop is one of the next round's value.
+
+// CHECK-LABEL: ebpf.func @next_round
+ebpf.func @next_round section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %stale = ebpf.ldx32 %ctx[16] : reg -> reg
+  %no = ebpf.movi 0 -> reg
+  // CHECK: ebpf.ja ^head(%no, %{{.*}} : i64, !packet.ptr)
+  ebpf.ja ^head(%no, %stale : reg, reg)
+// CHECK: ^head(%flag: i64, %address: !packet.ptr):
+^head(%flag : !ebpf.reg, %address : !ebpf.reg):
+  ebpf.jeqi %flag, 0, ^again, ^use : reg
+^again:
+  %b = ebpf.ldx32 %ctx[0] : reg -> reg
+  %word = ebpf.ldx32 %ctx[16] : reg -> reg
+  ebpf.ja ^head(%word, %b : reg, reg)
+^use:
+  %y = ebpf.ldx8 %address[0] : reg -> reg
+  ebpf.exit (%y) : reg
+}
