@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -147,6 +148,14 @@ def compiler() -> str | None:
     )
 
 
+_MISSING = re.compile(
+    r"fatal error: '?(?P<header>\w+)/\S+(?: file not found|: No such file or directory)"
+    r"|cannot find -l(?P<library>\w+)"
+)
+_PACKAGES = {"xdp": "libxdp-dev", "bpf": "libbpf-dev", "linux": "linux-libc-dev"}
+"""What has the headers in a folder, or a library."""
+
+
 def compile_c(source: bytes, output: Path, *flags: str, libraries: tuple[str, ...] = ()) -> None:
     """Compile and link one C file. Raises CompilerError with what the compiler says."""
     command = compiler()
@@ -156,7 +165,11 @@ def compile_c(source: bytes, output: Path, *flags: str, libraries: tuple[str, ..
     arguments = [command, "-x", "c", "-", "-o", str(partial), *flags, *libraries]
     done = subprocess.run(arguments, input=source, capture_output=True, check=False)
     if done.returncode:
-        raise CompilerError(f"{command}: {done.stderr.decode(errors='replace').strip()}")
+        said = done.stderr.decode(errors="replace").strip()
+        if missing := _MISSING.search(said):
+            what, name = missing[0], missing["header"] or missing["library"]
+            raise CompilerError(f"{what}; install {_PACKAGES.get(name, 'what has it')}")
+        raise CompilerError(f"{command}: {said}")
     partial.rename(output)
 
 

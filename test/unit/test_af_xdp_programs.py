@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from af_xdp_helpers import FRAME, agree, c_source, needs_compiler, parse, process, xdp
 
-from fsir.backends.af_xdp.inprocess import compile_c
+from fsir.backends.af_xdp.inprocess import CompilerError, compile_c
 from fsir.driver.diagnostics import FailedAt
 from fsir.interp.engine import InterpProgram
 
@@ -622,3 +622,22 @@ def test_trace_printk(text: str, words: tuple[int, int, int]) -> None:
     assert got.dropped_because is None
     assert got.packet.hex() == expected.data.hex()
     assert compiled.machine.log == reference.machine.log
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("af_xdp.c:20:10: fatal error: xdp/xsk.h: No such file or directory", "xdp/xsk.h: .*; install libxdp-dev"),
+        ("<stdin>:20:10: fatal error: 'bpf/bpf.h' file not found", "bpf/bpf.h' file not found; install libbpf-dev"),
+        ("/usr/bin/ld: cannot find -lxdp: No such file or directory", "cannot find -lxdp; install libxdp-dev"),
+        ("af_xdp.c:3:1: error: what", "error: what"),
+    ],
+)
+def test_what_is_not_installed_is_named(line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cc = tmp_path / "cc"
+    cc.write_text(f'#!/bin/sh\ncat > /dev/null\necho "{line}" >&2\nexit 1\n')
+    cc.chmod(0o755)
+    monkeypatch.setenv("CC", str(cc))
+    with pytest.raises(CompilerError, match=f"^[^\n]*{said}$"):
+        compile_c(b"int x;", tmp_path / "out.o", "-c")
+    assert not (tmp_path / "out.o").exists()
