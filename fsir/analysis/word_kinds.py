@@ -20,6 +20,7 @@ from fsir.analysis.callbacks import CALLBACK_CONTEXT, Callbacks
 from fsir.analysis.cfg import edges
 from fsir.analysis.context_fields import RelocatedFields
 from fsir.analysis.frame_contents import FrameContents
+from fsir.analysis.program_types import programs_reaching
 from fsir.analysis.signatures import Signatures
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import UNALLOCATED, FramePointerType, FuncOp
@@ -59,7 +60,7 @@ class WordKinds:
         self.relocated = RelocatedFields(module)
         self._signatures = Signatures(module)
         self._callbacks = Callbacks(self._funcs.values())
-        self._programs = _programs_reaching(self._funcs)
+        self._programs = programs_reaching(self._funcs)
         self.contents = FrameContents(module, self._funcs.values())
         flows = [_Flow(self, func) for func in self._funcs.values()]
         self.learned = -1
@@ -132,23 +133,6 @@ class WordKinds:
 def _is_null(value: SSAValue) -> bool:
     """Whether a value is the constant 0 (and not one that may be, by path or by what memory holds)."""
     return isinstance(value.owner, ebpf.LddwOp | ebpf.MovRIOp)
-
-
-def _programs_reaching(funcs: Mapping[str, FuncOp]) -> dict[str, set[str]]:
-    """For every function, the types of the programs that it runs in: itself, by calls or as a callback."""
-    reached: dict[str, set[str]] = {name: set() for name in funcs}
-    work = [(name, func.type_name) for name, func in funcs.items() if func.type_name is not None]
-    while work:
-        name, type_name = work.pop()
-        if name not in reached or type_name in reached[name]:
-            continue
-        reached[name].add(type_name)
-        for op in funcs[name].walk():
-            if isinstance(op, ebpf.CallLocalOp):
-                work.append((op.callee.root_reference.data, type_name))
-            elif isinstance(op, ebpf.LdSymOp):
-                work.append((op.sym.root_reference.data, type_name))
-    return reached
 
 
 def join(a: Attribute | None, b: Attribute | None) -> Attribute | None:
