@@ -10,7 +10,7 @@ from pathlib import Path
 from fsir.driver.errors import UsageError
 from fsir.interp.engine import HOOKS
 from fsir.interp.environment import FROZEN
-from fsir.interp.kernel_types import VMLINUX
+from fsir.interp.kernel_types import VMLINUX, kernel_types
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
@@ -82,10 +82,11 @@ def running_kernel() -> tuple[int, int, int]:
 
 
 def _other_types(settings: Settings) -> Path | None:
-    """The file with the types that are to be taken for the kernel's, if they are not this kernel's own."""
+    """The file with the types that are to be taken for the kernel's, if they are not this kernel's own. Raises
+    ObjectError for a file that holds none."""
     if settings.kernel_btf in (None, VMLINUX):
         return None
-    if not settings.kernel_btf.is_file():
+    if kernel_types(settings.kernel_btf) is None:
         raise UsageError(f"--kernel-btf: there is no file {settings.kernel_btf}")
     return settings.kernel_btf
 

@@ -40,3 +40,16 @@ def test_refusal_is_an_error_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
     assert "scanner.o: error: the kernel refuses the object" in captured.err
     assert "too complex" in captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"types", "is not the types of a kernel"), (None, "--kernel-btf: there is no file")]
+)
+def test_types_that_are_none(
+    content: bytes | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "types").write_bytes(content)
+    assert main([*arguments("router"), "--engine", "kernel", "--kernel-btf", str(tmp_path / "types")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and said in captured.err and captured.err.count("\n") == 1
