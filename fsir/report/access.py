@@ -13,7 +13,6 @@ from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp, functions
 from fsir.dialects.map import DeclOp, HandleType, ValueType
 from fsir.dialects.packet import CtxType, MetaType, PtrType
-from fsir.interp.helpers import HELPERS
 from fsir.placement.access import MapAccesses
 from fsir.report.contents import helper_name, operations
 from fsir.report.fields import in_packet_order, whole_fields
@@ -24,6 +23,8 @@ _UPDATES = (map.UpdateOp, map.UpdateAtOp)
 _DELETES = (map.DeleteOp, map.DeleteAtOp)
 _LOOKUPS = (map.LookupOp, map.LookupAtOp)
 _MAP_OPS = (*_UPDATES, *_DELETES, *_LOOKUPS, map.RedirectOp)
+_CHANGES = tuple(map.CALLS[name] for name in ("update_via", "delete_via", "push", "pop", "peek"))
+"""Calls of helpers that change what the next packet finds, or ask what the last one left. (Output is no state.)"""
 _KEEPS_NOTHING = frozenset(
     {"array", "percpu_array", "hash", "lpm_trie", "percpu_hash", "devmap", "devmap_hash", "cpumap"}
 )
@@ -139,8 +140,8 @@ def _missed(op: Operation) -> str | None:
 
 def _keeps_state(op: map.MapCallOp, types: dict[str, str]) -> bool:
     """Whether a helper changes a map, or leaves a trace of looking into it."""
-    if op.HELPER != 1:
-        return HELPERS[op.HELPER].writes_map
+    if not isinstance(op, map.CALLS["lookup_via"]):
+        return isinstance(op, _CHANGES)
     names = op.operands[0].type.names if isinstance(op.operands[0].type, HandleType) else ()
     return any(types.get(map.outer_name(name) or name, "") not in _KEEPS_NOTHING for name in names)
 

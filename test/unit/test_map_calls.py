@@ -14,6 +14,7 @@ from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
 from fsir.interp.helpers import HELPERS, ArgKind
 from fsir.placement.access import ANY_MAP, Kind, MapAccesses
+from fsir.report.access import access_report
 
 MAPS = """
 map.decl @wide "hash" key 8 value 16 entries 4 flags 0
@@ -112,3 +113,15 @@ def test_an_access_by_a_handle_is_one_to_each_map_that_it_may_be() -> None:
     (func,) = functions(module)
     found = {(name, kind) for name, kind, _ in MapAccesses(module, [func]).of_function(func)}
     assert found == {("small", Kind.UPDATE), ("wide", Kind.UPDATE), (ANY_MAP, Kind.OPAQUE)}
+
+
+@pytest.mark.parametrize(
+    ("name", "stateful"), [("push", True), ("update_via", True), ("output", False), ("lookup_via", False)]
+)
+def test_the_report_says_what_a_call_does_to_a_map(name: str, stateful: bool) -> None:
+    helper = HELPERS[map.CALLS[name].HELPER]
+    types = ["!map.handle<@small, @wide>" if arg.kind is ArgKind.MAP else "!ebpf.fp" for arg in helper.args]
+    (found,) = access_report(parse(only_call(name, types)))["functions"]
+    use = name.removesuffix("_via")
+    assert found["maps"] == {"small": {use: 1}, "wide": {use: 1}}
+    assert (found["stateful"], found["not_raised"]) == (stateful, {})
