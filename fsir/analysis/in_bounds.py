@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from xdsl.ir import Operation, Region, SSAValue
 
 from fsir.analysis.frame import FRAME_SIZE
-from fsir.analysis.ranges import FAR, FRAME, Element, End, Hit, LayoutEffects, Range, Ranges, Start, Within
+from fsir.analysis.intervals import FAR, FRAME, Element, End, Range, Start
+from fsir.analysis.ranges import Hit, LayoutEffects, Ranges, Within
 from fsir.dialects import ebpf, map, packet
 
 

@@ -26,12 +26,11 @@ from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.effects import LAYOUT, Effects, EffectTable
 from fsir.analysis.evaluate import PREDICATES, width_of
 from fsir.analysis.facts import constant_of
+from fsir.analysis.intervals import FAR, FRAME, RULES, THROUGH, Element, End, Range, Start, any_word, hull
 from fsir.analysis.memory_versions import MemoryVersions, Versions
 from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import form_of
 
-FAR = 1 << 62
-"""Distances beyond are not followed: an address and less than this do not wrap."""
 LONGEST = (1 << 32) - 1
 """More bytes than any packet has."""
 _EXACT, _ROUNDS = 3, 12
@@ -44,50 +43,6 @@ _OPPOSITE = {"eq": "ne", "ne": "eq"} | {
 _SWAPPED = {"eq": "eq", "ne": "ne"} | {
     s + a: s + b for s in "us" for a, b in (("lt", "gt"), ("gt", "lt"), ("le", "ge"), ("ge", "le"))
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """The first byte of the packet, as long as nothing moves it: `versions` is the layout's."""
-
-    versions: Versions
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The byte after the packet's last."""
-
-    versions: Versions
-
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """The first byte of a value of a map, which is there until the packet is done with."""
-
-    map: str
-
-
-class _Frame:
-    """The frame pointer."""
-
-
-FRAME = _Frame()
-Base = Start | End | Element | _Frame | SSAValue
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A word that is `base` + x, computed without a limit and then cut to 64 bits, for some x from `low` to `high`; a
-    number if `base` is None. A lookup's result is the base of addresses in the value (and may be null)."""
-
-    base: Base | None
-    low: int
-    high: int
-
-    def moved(self, low: int, high: int) -> Range | None:
-        """With a number between these bounds added; None where that goes too far to be followed."""
-        low, high = self.low + low, self.high + high
-        return Range(self.base, low, high) if low > -FAR and high < FAR else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +94,7 @@ class Ranges:
     def at(self, value: SSAValue, block: Block) -> Range:
         """What a value can be in a block."""
         found = self._narrowed(value, block, (), 2)
-        return _any(value) if found is None else found
+        return any_word(value) if found is None else found
 
     def root(self, value: SSAValue) -> tuple[SSAValue, int]:
         """Another address, and how many bytes beyond it this one always is."""
@@ -249,7 +204,7 @@ class Ranges:
     def _solve(self) -> None:
         thresholds = self._thresholds()
         for arg in self.tree.rpo[0].args if self.tree.rpo else ():
-            self._ranges[arg] = _any(arg)
+            self._ranges[arg] = any_word(arg)
         changed, rounds = True, 0
         while changed:
             changed, rounds = False, rounds + 1
@@ -285,10 +240,10 @@ class Ranges:
 
     def _learn(self, value: SSAValue, found: Range | _Unknown, thresholds: Sequence[int], rounds: int) -> bool:
         old = self._ranges.get(value)
-        whole = _any(value)
+        whole = any_word(value)
         if old == whole:
             return False
-        new = None if isinstance(found, _Unknown) else found if old is None else _hull(old, found)
+        new = None if isinstance(found, _Unknown) else found if old is None else hull(old, found)
         if new is not None and new != old and old is not None and rounds > _EXACT:
             new = _widened(old, new, thresholds) if rounds <= _ROUNDS else None
         if new is None or (new.base is None and new.high > whole.high):
@@ -316,7 +271,7 @@ class Ranges:
         if found is None:
             return None
         owner = value.owner
-        if depth and isinstance(owner, Operation) and (found.base is not None or type(owner) in _THROUGH):
+        if depth and isinstance(owner, Operation) and (found.base is not None or type(owner) in THROUGH):
             again = self._transfer(owner, value, lambda part: self._narrowed(part, block, said, depth - 1))
             if isinstance(again, Range) and again.base == found.base:
                 found = _meet(found, again.low, again.high)
@@ -385,7 +340,7 @@ class Ranges:
         constant = constant_of(result)
         if constant is not None:
             return Range(None, constant, constant)
-        rule = _RULES.get(form_of(op))
+        rule = RULES.get(form_of(op))
         if rule is None or "core" in op.properties:
             return UNKNOWN
         operands: list[Range] = []
@@ -395,7 +350,9 @@ class Ranges:
                 return None
             operands.append(found)
         computed = rule(op, operands)
-        if computed is None or (computed.base is None and not 0 <= computed.low <= computed.high <= _any(result).high):
+        if computed is None or (
+            computed.base is None and not 0 <= computed.low <= computed.high <= any_word(result).high
+        ):
             return UNKNOWN
         return computed
 
@@ -438,14 +395,6 @@ def _constants(values: Sequence[SSAValue]) -> Iterator[int]:
             yield constant
 
 
-def _any(value: SSAValue) -> Range:
-    return Range(None, 0, mask(width_of(value.type)))
-
-
-def _hull(a: Range, b: Range) -> Range | None:
-    return Range(a.base, min(a.low, b.low), max(a.high, b.high)) if a.base == b.base else None
-
-
 def _meet(found: Range, low: int, high: int) -> Range:
     """The part between two bounds; all of it where there is none, as control does not come there."""
     low, high = max(found.low, low), min(found.high, high)
@@ -466,94 +415,3 @@ def _widened(old: Range, new: Range, thresholds: Sequence[int]) -> Range | None:
             return None
         high = thresholds[above]
     return Range(new.base, low, high) if new.base is None or (low > -FAR and high < FAR) else None
-
-
-# What operations make of ranges; None is anything.
-
-
-def _add(op: Operation, operands: list[Range]) -> Range | None:
-    a, b = operands if operands[1].base is None else operands[::-1]
-    if b.base is not None:
-        return None
-    width = width_of(op.results[0].type)
-    wraps = (1 << width) * (b.low >= 1 << (width - 1))  # a subtraction, written as an addition
-    if a.base is not None:
-        return a.moved(b.low - wraps, b.high - wraps)
-    return Range(None, a.low + b.low - wraps, a.high + b.high - wraps)
-
-
-def _subtract(op: Operation, operands: list[Range]) -> Range | None:
-    a, b = operands
-    if b.base is not None:
-        return None
-    return a.moved(-b.high, -b.low) if a.base is not None else Range(None, a.low - b.high, a.high - b.low)
-
-
-def _numbers(rule: Callable[[Range, Range], tuple[int, int]]) -> Callable[[Operation, list[Range]], Range | None]:
-    def apply(op: Operation, operands: list[Range]) -> Range | None:
-        return None if any(r.base is not None for r in operands) else Range(None, *rule(operands[0], operands[1]))
-
-    return apply
-
-
-def _offset(op: Operation, operands: list[Range]) -> Range | None:
-    assert isinstance(op, packet.OffsetOp)
-    return operands[0].moved(op.off.data, op.off.data) if operands[0].base is not None else None
-
-
-def _add_immediate(op: Operation, operands: list[Range]) -> Range | None:
-    assert isinstance(op, ebpf.AluRIOp)
-    if op.row.width != 64 or op.row.op != "add":
-        return None
-    imm = op.imm.data
-    return (
-        operands[0].moved(imm, imm)
-        if operands[0].base is not None
-        else Range(None, operands[0].low + imm, operands[0].high + imm)
-    )
-
-
-def _add_registers(op: Operation, operands: list[Range]) -> Range | None:
-    assert isinstance(op, ebpf.AluRROp)
-    return _add(op, operands) if op.row.width == 64 and op.row.op == "add" else None
-
-
-def _same(op: Operation, operands: list[Range]) -> Range | None:
-    assert isinstance(op, ebpf.CastOp | ebpf.MovRROp)
-    whole = not isinstance(op, ebpf.MovRROp) or op.row.name == "mov"
-    return operands[0] if whole and width_of(op.operands[0].type) == width_of(op.results[0].type) else None
-
-
-def _kept(op: Operation, operands: list[Range]) -> Range | None:
-    """An extension, or a truncation of a number that fits."""
-    return operands[0] if operands[0].base is None else None
-
-
-def _selected(op: Operation, operands: list[Range]) -> Range | None:
-    return _hull(operands[1], operands[2])
-
-
-_RULES: dict[type[Operation], Callable[[Operation, list[Range]], Range | None]] = {
-    arith.AddiOp: _add,
-    arith.SubiOp: _subtract,
-    arith.MuliOp: _numbers(lambda a, b: (a.low * b.low, a.high * b.high)),
-    arith.AndIOp: _numbers(lambda a, b: (0, min(a.high, b.high))),
-    arith.OrIOp: _numbers(lambda a, b: (max(a.low, b.low), mask(max(a.high, b.high).bit_length()))),
-    arith.XOrIOp: _numbers(lambda a, b: (0, mask(max(a.high, b.high).bit_length()))),
-    arith.ShLIOp: _numbers(lambda a, b: (a.low << min(b.low, 64), a.high << min(b.high, 64))),
-    arith.ShRUIOp: _numbers(
-        lambda a, b: (a.low >> min(b.high, 64), a.high >> min(b.low, 64)) if b.high < 64 else (0, a.high)
-    ),
-    arith.DivUIOp: _numbers(lambda a, b: (0, a.high)),
-    arith.RemUIOp: _numbers(lambda a, b: (0, min(a.high, b.high - 1) if b.low else a.high)),
-    arith.ExtUIOp: _kept,
-    arith.TruncIOp: _kept,
-    arith.SelectOp: _selected,
-    packet.OffsetOp: _offset,
-    packet.AdvanceOp: _add,
-    ebpf.AluRIOp: _add_immediate,
-    ebpf.AluRROp: _add_registers,
-    ebpf.CastOp: _same,
-    ebpf.MovRROp: _same,
-}
-_THROUGH = (arith.ExtUIOp, arith.AddiOp, arith.SubiOp, arith.AndIOp, arith.ShLIOp, arith.MuliOp, arith.TruncIOp)
