@@ -35,6 +35,12 @@ def relocated(module: ModuleOp, kernel: KernelTypes) -> ModuleOp:
     return copy
 
 
+def moved(module: ModuleOp, kernel: KernelTypes) -> list[Operation]:
+    """The operations for which the kernel's types have something else than the compiler wrote. ObjectError as
+    `value_of`."""
+    return list(_changes(module, kernel))
+
+
 Change = tuple[Value | None, Value | None]
 
 

@@ -24,10 +24,13 @@ from fsir.bundle.emit import emit
 from fsir.bundle.libraries import linked
 from fsir.bundle.read import Bundle, BundleError, bundle_of, read_bundle
 from fsir.dialects.map import DeclOp
+from fsir.dialects.placement import PartOp
 from fsir.driver.context import make_context
+from fsir.driver.diagnostics import place_of
 from fsir.driver.errors import UsageError
 from fsir.driver.inputs import Source
 from fsir.driver.targets import EmitOptions
+from fsir.interp.core_relocations import moved
 from fsir.interp.engine import InterpProgram, version_code
 from fsir.interp.machine import Redirect
 from fsir.interp.mapfile import Contents
@@ -35,6 +38,7 @@ from fsir.interp.maps_redirect import Target, XskMap
 from fsir.interp.packet_io import Packet
 from fsir.interp.results import Hook, PacketResult
 from fsir.object.importer import import_object
+from fsir.placement.targets import load as target_of
 from fsir.run.engines import Settings, Subject
 from fsir.run.errors import RunError
 from fsir.run.interp import types_for
@@ -52,6 +56,7 @@ class BundleEngine:
         self._bundle = open_bundle(subject)
         kernel = self._bundle.part("kernel")
         placed = placed_module(self._bundle)
+        check_layouts(placed, settings)
         module = placed
         if kernel is not None:
             module = import_object(self._bundle.artifact(kernel), self._bundle.shown(kernel["artifact"]))
@@ -230,6 +235,21 @@ def open_bundle(subject: Subject) -> Bundle:
         return bundle_of(files)
     except BundleError as error:
         raise UsageError(str(error)) from error
+
+
+def check_layouts(placed: ModuleOp, settings: Settings) -> None:
+    """Raise UsageError where a part outside of the kernel, whose CO-RE relocations nobody resolves, would access fields
+    of structures where this kernel does not have them."""
+    types = types_for(placed, settings)
+    for op in moved(placed, types) if types is not None else ():
+        part = op.parent_op()
+        while part is not None and not isinstance(part, PartOp):
+            part = part.parent_op()
+        if part is not None and target_of(part.target.data).kind != "xdp":
+            raise UsageError(
+                f"{place_of(op)}: part {part.sym_name.data} accesses a field that is elsewhere in this kernel, or not "
+                "there (a CO-RE relocation); compile the program for this kernel's types, or keep this in the kernel"
+            )
 
 
 def placed_module(bundle: Bundle) -> ModuleOp:

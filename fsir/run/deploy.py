@@ -29,7 +29,7 @@ from fsir.kernel.errors import KernelError
 from fsir.kernel.interfaces import Interface, Namespace
 from fsir.kernel.live import XdpMode, linked
 from fsir.object.importer import import_object
-from fsir.run.bundle import placed_module
+from fsir.run.bundle import check_layouts, placed_module
 from fsir.run.deploy_user import Counters, UserProcess
 from fsir.run.engines import Settings, Subject
 from fsir.run.live import bundle_of, load_kernel, mapped_arrays
@@ -101,7 +101,9 @@ class Deployment:
                 f"the order of packets, which matters, cannot be kept: {why}; decompose{{order=relaxed}} makes a bundle "
                 "that does without"
             )
-        declared = {op.sym_name.data: op for op in placed_module(bundle).walk() if isinstance(op, DeclOp)}
+        placed = placed_module(bundle)
+        check_layouts(placed, self.settings)
+        declared = {op.sym_name.data: op for op in placed.walk() if isinstance(op, DeclOp)}
         remaining = dict(self.settings.maps)
         sockets = None
         if kernel is not None:

@@ -30,7 +30,7 @@ from fsir.kernel.interfaces import set_gro
 from fsir.kernel.live import attached
 from fsir.kernel.uapi import MapFlag, MapType, ProgType
 from fsir.object.importer import import_object
-from fsir.run.bundle import open_bundle, placed_module
+from fsir.run.bundle import check_layouts, open_bundle, placed_module
 from fsir.run.engines import Settings, Subject
 from fsir.run.live_nic import NicPart
 from fsir.run.live_pins import PinFolder, pin_name
@@ -74,7 +74,9 @@ class LiveEngine:
 
     def _start_bundle(self, stack: ExitStack, bundle: Bundle) -> None:
         nic, kernel, user = (bundle.part(level) for level in ("nic", "kernel", "user"))
-        declared = {op.sym_name.data: op for op in placed_module(bundle).walk() if isinstance(op, DeclOp)}
+        placed = placed_module(bundle)
+        check_layouts(placed, self.settings)
+        declared = {op.sym_name.data: op for op in placed.walk() if isinstance(op, DeclOp)}
         remaining = dict(self.settings.maps)
         sockets: str | None = None
         if kernel is not None:
