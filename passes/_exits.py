@@ -30,20 +30,23 @@ def share_exits(region: Region, cost: Callable[[Region], tuple[float, ...]]) -> 
     elsewhere. `cost` may change the bodies that it is given. The best ends go first."""
     least = cost(region)
     while True:
-        found = [(cost(other), number, other) for number, other in enumerate(_with_one_early(region))]
+        found = [(cost(other), number, other) for number, other in enumerate(_with_some_early(region))]
         best = min(found, key=lambda item: item[:2], default=None)
         if best is None or best[0] >= least:
             return region
         least, _, region = best
 
 
-def _with_one_early(region: Region) -> Iterator[Region]:
-    """Copies of a body, each with one result set early."""
+def _with_some_early(region: Region) -> Iterator[Region]:
+    """Copies of a body: each with one result set early, the last with all that can be."""
     ends = [index for index, block in enumerate(region.blocks) if _constant_end(block)]
     for index in ends[:_MOST]:
         copy = region.clone()
         if _set_early(copy, copy.blocks[index]):
             yield copy
+    copy = region.clone()
+    if sum(_constant_end(block) is not None and _set_early(copy, block) for block in list(copy.blocks)) > 1:
+        yield copy
 
 
 def _constant_end(block: Block) -> MovRIOp | None:

@@ -62,6 +62,7 @@ WAYS = (
     Way(late=True),
     Way(late=True, constants_apart=False),
     Way(late=True, hinted_only=True, constants_apart=False, faith=4.0),
+    Way(late=True, found=False),
     Way(late=True, early_saves=True),
     Way(early_saves=True, constants_apart=False),
     Way(constants_apart=False),
