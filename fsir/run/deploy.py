@@ -98,8 +98,8 @@ class Deployment:
             raise UsageError(f"{nic['artifact']} is for a NIC, and not loaded here; make a bundle without it")
         for why in (handoff["not_kept"] for handoff in bundle.manifest["handoffs"] if "not_kept" in handoff):
             raise UsageError(
-                f"the order of packets, which matters, cannot be kept: {why}; decompose{{order=relaxed}} makes a bundle "
-                "that does without"
+                f"the order of packets, which matters, cannot be kept: {why}; decompose{{order=relaxed}} makes a "
+                "bundle that does without"
             )
         placed = placed_module(bundle)
         check_layouts(placed, self.settings)
