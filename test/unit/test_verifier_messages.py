@@ -15,9 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from xdsl.ir import Dialect
-
-from fsir.dialects import map, object, packet, placement
 
 ROOT = Path(__file__).resolve().parents[2]
 DIALECTS = ("ebpf", "packet", "map", "object", "placement")
@@ -90,10 +87,26 @@ def test_every_message_of_the_other_verifiers_is_expected() -> None:
     assert [message for message in wanted if not any(message in text for text in texts)] == []
 
 
-@pytest.mark.parametrize(
-    "dialect", (packet.PACKET, map.MAP, object.OBJECT, placement.PLACEMENT), ids=lambda d: str(d.name)
-)
-def test_every_operation_has_something_refused(dialect: Dialect) -> None:
-    lines = (ROOT / "test/filecheck/dialects" / dialect.name / "invalid.mlir").read_text().splitlines()
+def written(dialect: str) -> set[str]:
+    """The operations of a dialect that have a class of their own; those that are made from tables are all alike."""
+    classes = [
+        node
+        for path in files_of(dialect)
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Op")
+    ]
+    assigned = [node for each in classes for node in each.body if isinstance(node, ast.Assign)]
+    values = [
+        n.value.value for n in assigned if ast.unparse(n.targets[0]) == "name" and isinstance(n.value, ast.Constant)
+    ]
+    return {str(value) for value in values if str(value).startswith(f"{dialect}.")}
+
+
+@pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "ebpf"])
+def test_every_operation_has_something_refused(dialect: str) -> None:
+    """(The instructions of `ebpf` are made from the table of the ISA.)"""
+    lines = (ROOT / "test/filecheck/dialects" / dialect / "invalid.mlir").read_text().splitlines()
     refused = [line.split() for above, line in pairwise(lines) if "expected-error@+1" in above]
-    assert [op.name for op in dialect.operations if not any(op.name in words for words in refused)] == []
+    names = sorted(written(dialect))
+    assert len(names) > 1
+    assert [name for name in names if not any(name in words for words in refused)] == []

@@ -201,3 +201,21 @@ ebpf.func @f section "xdp" {
   %x = packet.load %p[0] {core = {type = #builtin.int<1>}} : !packet.ptr -> i8
   ebpf.end
 }
+
+// -----
+
+ebpf.func @f section "tc" {
+^entry(%n : i64):
+  // expected-error@+1 {{operand 'ctx' at position 0 does not verify}}
+  %x = packet.fetch %n[12] : i64 -> i16
+  ebpf.end
+}
+
+// -----
+
+ebpf.func @f section "tc" {
+^entry(%ctx : !packet.ctx, %i : i64):
+  // expected-error@+1 {{result 'res' at position 0 does not verify}}
+  %x = packet.fetch_at %ctx[%i + 12] : !packet.ctx, i64 -> !packet.ptr
+  ebpf.end
+}
