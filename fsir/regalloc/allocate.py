@@ -76,6 +76,7 @@ WAYS = (
     Way(yielding=0.1, constants_apart=False),
     Way(yielding=0.1, late=True),
     Way(length=1.0),
+    Way(length=1.0, found=False),
     Way(cuts=False, constants_apart=False),
 )
 """What is tried, as long as nothing is good enough."""
