@@ -269,9 +269,7 @@ def is_displacement(op: Operation) -> bool:
     forgets of which of some maps it is one, or which of them a handle is."""
     if isinstance(op, ebpf.CastOp):
         source, result = op.operands[0].type, op.results[0].type
-        return (
-            isinstance(source, MapsType) and type(source) is type(result) and set(source.names) <= set(result.names)
-        )
+        return isinstance(source, MapsType) and type(source) is type(result) and set(source.names) <= set(result.names)
     return (
         isinstance(op, ebpf.AluRIOp | ebpf.AluRROp)
         and op.row.op in ("add", "sub")
