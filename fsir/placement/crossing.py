@@ -27,13 +27,13 @@ from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.passes._rewrite import relocation_of
 from fsir.placement.access import ANY_MAP, CHANGES, MOVES, MapAccesses, is_displacement
+from fsir.placement.element import Element, Lookup, element_of, same_key
 from fsir.placement.facts import Facts
 from fsir.placement.graph import FlowGraph
 from fsir.placement.held import Held
 from fsir.placement.loops import evaluate
 from fsir.placement.scalars import Scalars
 from fsir.placement.stack import Piece, StackBytes
-from fsir.placement.ways import happens_between
 
 FieldKind = Literal["scalar", "offset", "key", "stack"]
 
@@ -162,12 +162,12 @@ class Crossings:
         assert isinstance(owner, Operation)
         return self._order.get(owner, -1), 0
 
-    def may_have_moved(self, name: str, lookup: Operation, block: Block) -> bool:
+    def may_have_moved(self, name: str, element: Element, block: Block) -> bool:
         """Whether the element that was looked up in a map may be gone, or another one have its key, at the cut."""
         if self.accesses.is_array(name):
             return False
         movers = self._movers.get(name, set())
-        return name in self.moved or bool(movers and happens_between(lookup, block, movers.__contains__))
+        return name in self.moved or bool(movers and element.happens_since(block, movers.__contains__))
 
     def _outlives_packet(self) -> bool:
         """Whether an address of the packet is used after the packet was resized, which no verifier lets through."""
@@ -276,8 +276,10 @@ class _Planner:
             self.crossing.steps.append(Step(value, repeat=bound))
         elif isinstance(value.type, IntegerType) and not self.shared.scalars.is_address(value):
             self._carry(value)
+        elif isinstance(value.type, ValueType) and (element := element_of(value, self.shared.tree)) is not None:
+            self._element(element)
         else:
-            raise Impossible(f"an address{_named(value)} ({_kind(value)}) depends on the path taken")
+            raise Impossible(_on_path(value))
 
     def _bound_of_packet(self, value: SSAValue) -> Operation | None:
         """Where the packet ends, or its metadata begins, if a value is that by whatever way: the operation."""
@@ -300,7 +302,7 @@ class _Planner:
         if isinstance(op, (*_REPEATED, packet.OffsetOp)) or self._moves_address(value, op):
             self._repeat(value, op)
         elif isinstance(op, maps.LookupOp | maps.LookupAtOp):
-            self._lookup(value, op)
+            self._element(Element(value, (op,)))
         elif isinstance(value.type, PtrType):
             if isinstance(op, ebpf.CastOp) and evaluate(op.operands[0], {}) is not None:
                 self._repeat(value, op)  # null
@@ -369,42 +371,67 @@ class _Planner:
         number = self._field(Field("offset", width, f"{_name(value)}_offset", value))
         self.crossing.steps.append(Step(value, field=number))
 
-    def _lookup(self, value: SSAValue, op: maps.LookupOp | maps.LookupAtOp) -> None:
+    def _element(self, element: Element) -> None:
+        """Look an element up again by the key that all lookups which it may be from have used."""
+        value, op, block = element.value, element.lookups[0], self.block
         name = op.map.root_reference.data
         declaration = self.shared.accesses.declarations.get(name)
         kind = declaration.type.data if declaration is not None else "unknown"
         self.crossing.maps.add(name)
         if kind not in ("array", "percpu_array", "hash", "percpu_hash", "lpm_trie"):
             raise Impossible(f"an element of the {kind} map '{name}' is held, which cannot be looked up again")
-        if self.shared.may_have_moved(name, op, self.block):
+        if self.shared.may_have_moved(name, element, block):
             raise Impossible(f"an element of map '{name}' is held, which may be replaced or deleted meanwhile")
-        if isinstance(op, maps.LookupOp):
+        if isinstance(op, maps.LookupOp) and len(element.lookups) == 1:
             self._repeat(value, op)
             return
-        source = op.key.type
         size = declaration.int_prop("key_size") if declaration is not None else 0
-        stored = self.shared.stack.stored(op, size)
-        values = [piece for piece, _ in stored or () if isinstance(piece, SSAValue)]
-        if stored and not any(map(self.shared.scalars.is_address, values)):
-            for piece in values:
-                self.value(piece)
+        keys = [self._key(each, size) for each in element.lookups]
+        if (stored := keys[0]) is not None and same_key(keys):
+            for piece, _ in stored:
+                if isinstance(piece, SSAValue):
+                    self.value(piece)
             self.crossing.steps.append(Step(value, repeat=op, key=tuple(stored)))
             return
-        kept = self.shared.stack.kept_key(op, size, self.block) if self.shared.only_handoff else 0
-        if kept:
-            self._keys |= kept
-            self._repeat(value, op)
+        in_memory = [each for each in element.lookups if isinstance(each, maps.LookupAtOp)]
+        if len(in_memory) != len(element.lookups):
+            raise Impossible(_on_path(value))
+        self._key_in_memory(element, in_memory, size)
+
+    def _key(self, op: Lookup, size: int) -> list[Piece] | None:
+        """What the key of a lookup is made of, where that is known and can travel."""
+        if isinstance(op, maps.LookupAtOp):
+            key = self.shared.stack.stored(op, size)
+        else:
+            numbers = [(v, evaluate(v, {})) for v in op.operands if isinstance(v.type, IntegerType)]
+            key = [(v if n is None else n, v.type.width.data) for v, n in numbers if isinstance(v.type, IntegerType)]
+        addresses = any(isinstance(p, SSAValue) and self.shared.scalars.is_address(p) for p, _ in key or ())
+        return None if addresses or not key else key
+
+    def _key_in_memory(self, element: Element, lookups: list[maps.LookupAtOp], size: int) -> None:
+        """Look an element up again by bytes that are in memory still as they were, at one place for all lookups."""
+        op, name = lookups[0], lookups[0].map.root_reference.data
+        kept = {
+            self.shared.stack.kept_key(each, size, lambda matters: element.happens_since(self.block, matters))
+            for each in lookups
+            if self.shared.only_handoff
+        }
+        if len(kept) == 1 and (bits := kept.pop()):
+            self._keys |= bits
+            self._repeat(element.value, op)
             return
-        if size not in (1, 2, 4, 8) or not isinstance(source, ValueType | PtrType):
+        if any(each.key is not op.key for each in lookups):
+            raise Impossible(_on_path(element.value))
+        if size not in (1, 2, 4, 8) or not isinstance(op.key.type, ValueType | PtrType):
             raise Impossible(f"an element of map '{name}' is held, whose key is in memory that does not travel")
-        if (changed := self._has_changed(op)) is not None:
+        if (changed := self._has_changed(element, op.key)) is not None:
             raise Impossible(f"an element of map '{name}' is held, whose key lies in {changed}")
         number = self._field(Field("key", 8 * size, f"{name}_key", op.key))
-        self.crossing.steps.append(Step(value, field=number, repeat=op))
+        self.crossing.steps.append(Step(element.value, field=number, repeat=op))
 
-    def _has_changed(self, op: maps.LookupAtOp) -> str | None:
+    def _has_changed(self, element: Element, key: SSAValue) -> str | None:
         """What may have changed since a key was read there; None where it is as it was."""
-        source = op.key.type
+        source = key.type
         if isinstance(source, ValueType):
             holders = [name for name in source.names if name in self.shared.changed]
             if not holders and source.names:
@@ -415,7 +442,8 @@ class _Planner:
         def changes(other: Operation) -> bool:
             return bool(effects.of(other).writes & PACKET)
 
-        return "the packet, which may have been changed" if happens_between(op, self.block, changes) else None
+        changed = element.happens_since(self.block, changes)
+        return "the packet, which may have been changed" if changed else None
 
     def stack(self) -> None:
         """Add the live bytes of the stack."""
@@ -455,6 +483,10 @@ def _name(value: SSAValue) -> str:
 
 def _named(value: SSAValue) -> str:
     return f" (%{value.name_hint})" if value.name_hint else ""
+
+
+def _on_path(value: SSAValue) -> str:
+    return f"an address{_named(value)} ({_kind(value)}) depends on the path taken"
 
 
 def _kind(value: SSAValue) -> str:

@@ -331,7 +331,7 @@ class _Rebuild:
         return _resized(self.value(piece), IntegerType(bits), self.ops)
 
     def _lookup(self, op: Operation, key: Sequence[SSAValue], value: SSAValue) -> SSAValue:
-        assert isinstance(op, maps.LookupAtOp)
+        assert isinstance(op, maps.LookupOp | maps.LookupAtOp)
         properties: dict[str, Attribute] = {"map": op.map, "key_count": int_attr(len(key))}
         return self.add(maps.LookupOp.create(operands=key, result_types=[value.type], properties=properties))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from xdsl.dialects.builtin import IntegerType
 from xdsl.ir import Block, Operation, SSAValue
 
@@ -11,7 +13,6 @@ from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import DeclOp
 from fsir.placement.scalars import Scalars
-from fsir.placement.ways import happens_between
 
 Piece = tuple[SSAValue | int, int]
 """Some bits of a key: the low ones of a value, or of a number."""
@@ -93,15 +94,14 @@ class StackBytes:
             seen.update(sources)
         return last if isinstance(last, ebpf.StxOp | ebpf.StOp) else None
 
-    def kept_key(self, op: Operation, size: int, block: Block) -> int:
-        """The bytes of the key that a map operation reads from the frame, where they are as they were then whenever
-        control comes to `block`; 0 where they are not, or that is not known."""
+    def kept_key(self, op: Operation, size: int, happens: Callable[[Callable[[Operation], bool]], bool]) -> int:
+        """The bytes of the key that a map operation reads from the frame, where they are as they were then; 0 where
+        they are not, or that is not known. `happens(matters)`: whether an operation that matters has been met since."""
         reads = [access for access in self.accesses.get(op, ()) if access.how is How.KEY]
         if not self.traceable or len(reads) != 1 or not _covers(reads[0], size):
             return 0
         wanted = _mask(reads[0])
-        changed = happens_between(op, block, lambda other: bool(self._writes(other) & wanted))
-        return 0 if changed else wanted
+        return 0 if happens(lambda other: bool(self._writes(other) & wanted)) else wanted
 
     def holds_address(self, block: Block, mask: int) -> bool:
         """Whether an address may be among these bytes when control comes to a block."""

@@ -232,3 +232,40 @@ ebpf.func @spilled section "xdp" attributes {prog_type = "xdp"} {
   %verdict = arith.extui %hit : i1 to i64
   packet.verdict %verdict : i64
 }
+
+// -----
+
+// An element that was found, or made and looked up again, is looked up by the key that both ways used.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK-SAME:    kind = "scalar"
+// CHECK:       placement.part @xdp
+// CHECK:         map.update @flows
+// CHECK:         placement.handoff 1 to @af_xdp
+// CHECK:       placement.part @af_xdp
+// CHECK:         %[[KEY:.*]] = placement.carried
+// CHECK:         %[[FOUND:.*]] = map.lookup @flows(%[[KEY]])
+// CHECK:         map.hit %[[FOUND]]
+// CHECK:         map.load
+map.decl @flows "hash" key 8 value 8 entries 4 flags 0
+ebpf.func @found_or_made section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %a = ebpf.call 5() -> i64
+  %zero = arith.constant 0 : i64
+  %first = map.lookup @flows(%a) : i64 -> !map.value<@flows>
+  %known = map.hit %first : !map.value<@flows> -> i1
+  cf.cond_br %known, ^have(%first : !map.value<@flows>), ^new
+^new:
+  %full = map.update @flows key (%a) value (%a) flags %zero : i64, i64, i64 -> i64
+  %second = map.lookup @flows(%a) : i64 -> !map.value<@flows>
+  %made = map.hit %second : !map.value<@flows> -> i1
+  cf.cond_br %made, ^have(%second : !map.value<@flows>), ^out
+^held:
+  %value = map.load %found[0] : !map.value<@flows> -> i64
+  packet.verdict %value : i64
+^have(%found: !map.value<@flows>):
+  %c = arith.cmpi ult, %a, %zero : i64
+  cf.cond_br %c, ^out, ^held
+^out:
+  packet.verdict %zero : i64
+}
