@@ -18,6 +18,7 @@ from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.effects import Effects, EffectTable
 from fsir.analysis.evaluate import width_of
 from fsir.analysis.facts import BranchFacts
+from fsir.analysis.frame_addresses import called_frame_addresses
 from fsir.analysis.memory_versions import MemoryVersions
 from fsir.dialects import ebpf, map, packet
 from fsir.dialects.ebpf import FuncOp
@@ -66,6 +67,7 @@ _COMMUTATIVE = frozenset(
     {f"arith.{name}" for name in ("addi", "muli", "andi", "ori", "xori")}
     | {f"ebpf.{name}{width}" for name in ("add", "mul", "and", "or", "xor") for width in ("", "32")}
 )
+_SUMS = frozenset({"arith.addi", "ebpf.add"})
 _NAMES = frozenset({"field", "unused"})
 """Properties without meaning."""
 
@@ -103,6 +105,7 @@ class _Numbering:
         self.calls = MemoryVersions(self.tree, _Calls())
         self.addresses = address_inputs(func.body)
         self.compared = compared_values(func.body)
+        self.frame_addresses = called_frame_addresses(func)
         self.facts = BranchFacts()
         self.leaders: dict[object, SSAValue] = {}
         self.decided = False
@@ -213,6 +216,10 @@ class _Numbering:
         if _is_cheap(op) and _is_argument(leader):
             assert isinstance(leader.owner, Operation)
             return self.calls.of(leader.owner) == self.calls.of(op)
+        if op.name in _SUMS and op.operands[0] in self.frame_addresses:
+            assert isinstance(leader.owner, Operation)
+            if leader.owner.operands[0] is not op.operands[0]:
+                return False
         if leader.owner.parent is op.parent or isinstance(op, _LOADS):
             return True
         variable = isinstance(op, packet.AdvanceOp | ebpf.AluRROp) and not isinstance(op.results[0].type, IntegerType)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import TypeGuard, cast
 
 from xdsl.dialects.builtin import UnknownLoc
@@ -16,6 +17,7 @@ from xdsl.traits import SymbolTable
 
 from fsir.analysis.cfg import predecessors, successor_operands
 from fsir.analysis.dominance import DominatorTree
+from fsir.analysis.frame_addresses import called_frame_addresses
 from fsir.dialects.ebpf import (
     AluRIOp,
     AluRROp,
@@ -360,8 +362,11 @@ class _Builder:
         steps.append(Insn(op, [res, *operands[1:]], [res], tied=True))
 
     def swaps(self, op: AluRROp) -> bool:
-        """Whether to exchange the operands, so that the result takes the register of one that dies here."""
+        """Whether to exchange the operands, so that the result takes the register of one that dies here. An address
+        that the verifier might look for in the wrong frame then stays first."""
         if op.row.op not in _COMMUTATIVE or op.lhs is op.rhs or isinstance(op.rhs.owner, FpOp):
+            return False
+        if op.row.name == "add" and op.lhs in self.frame_addresses:
             return False
         hint = _hint_of(op.res)
         hinted = [hint is not None and hint == _hint_of(value) for value in (op.lhs, op.rhs)]
@@ -371,6 +376,10 @@ class _Builder:
         if dies[0] != dies[1]:
             return dies[1]
         return all(dies) and hinted == [False, True]
+
+    @cached_property
+    def frame_addresses(self) -> set[SSAValue]:
+        return called_frame_addresses(self.func)
 
     def atomic_fetch(self, op: AtomicFetchOp, steps: list[Insn | Copies]) -> None:
         base, value = self.operand(op.base), self.operand(op.value)

@@ -403,6 +403,45 @@ def test_12_relocations_stay_with_what_they_patch(compile_c: CompileC) -> None:
     assert verdict(module) == XDP_DROP
 
 
+CALLED = """
+object.section ".text" type 1 flags 6 align 8
+object.section "xdp" type 1 flags 6 align 8
+object.section "license" type 1 flags 3 align 1 {data = "47504c00"}
+object.symbol "called" in 1 value 0 size 8 bind 0 type 2 {func = @called}
+object.symbol "p" in 2 value 0 size 8 bind 1 type 2 {func = @p}
+ebpf.func @called section ".text" attributes {bind = #builtin.int<0>} {
+^entry(%n : !ebpf.reg):
+  %fp = ebpf.frame -> reg
+  %own = ebpf.addi %fp, -24 : reg -> reg
+  %at = ebpf.add SUM : reg, reg -> reg
+  ebpf.st64 %at[0], 7 : reg
+  %r = ebpf.ldx64 %own[16] : reg -> reg
+  ebpf.exit (%r) : reg
+}
+ebpf.func @p section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !ebpf.reg):
+  %fp = ebpf.frame -> reg
+  ebpf.stx64 %fp[-8], %ctx : reg, reg
+  %n = ebpf.movi 16 -> reg
+  %r = ebpf.call_local @called(%n) {via = "called"} : reg -> reg
+  %again = ebpf.ldx64 %fp[-8] : reg -> reg
+  %queue = ebpf.ldx32 %again[16] : reg -> reg
+  %x = ebpf.add %queue, %r : reg, reg -> reg
+  ebpf.exit (%x) : reg
+}
+"""
+"""A program that keeps its context where, in the frame of what it calls, a variable offset leads to."""
+
+
+@pytest.mark.parametrize(("operands", "says"), [("%own, %n", ""), ("%n, %own", "invalid mem access 'scalar'")])
+def test_13_a_frame_address_comes_first_in_a_sum(operands: str, says: str) -> None:
+    context = make_context()
+    module = Parser(context, CALLED.replace("SUM", operands)).parse_module()
+    run_pipeline(context, module, "allocate-registers,layout-blocks")
+    answer = refusal(module)
+    assert says in answer and bool(says) == bool(answer)
+
+
 def test_every_rule_has_a_test() -> None:
     alone = {name.split("_")[1] for name in globals() if name.startswith("test_")}
-    assert {str(number) for number in range(1, 13)} <= {name.split(".")[0] for name in RULES} | alone
+    assert {str(number) for number in range(1, 14)} <= {name.split(".")[0] for name in RULES} | alone

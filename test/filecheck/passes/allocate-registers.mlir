@@ -219,3 +219,61 @@ ebpf.func @early_exit section "xdp" {
   %0 = ebpf.movi 0 -> reg
   ebpf.exit(%0) : reg
 }
+
+// The sum takes the register of the operand that is not needed any more. Only an address that may be in a stack frame
+// stays the first operand in what is called: the verifier forgets which frame the address in `number += address` is of.
+// CHECK-LABEL: ebpf.func @sum_in_program
+// CHECK:         %[[N:.*]] = ebpf.ldx32 %[[P:.*]][0] : r1 -> r[[R:[0-9]]]
+// CHECK-NEXT:    %{{.*}} = ebpf.add %[[N]], %[[P]] : r[[R]], r1 -> r[[R]]
+ebpf.func @sum_in_program section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%p : !ebpf.reg):
+  %n = ebpf.ldx32 %p[0] : reg -> reg
+  %at = ebpf.add %p, %n : reg, reg -> reg
+  ebpf.stx64 %at[0], %p : reg, reg
+  %0 = ebpf.movi 0 -> reg
+  ebpf.exit(%0) : reg
+}
+
+// CHECK-LABEL: ebpf.func @sum_in_subprogram
+// CHECK:         %[[N:.*]] = ebpf.ldx32 %[[P:.*]][0] : r1 -> r[[R:[0-9]]]
+// CHECK-NEXT:    %[[COPY:.*]] = ebpf.mov %[[P]] : r1 -> r[[S:[0-9]]]
+// CHECK-NEXT:    %{{.*}} = ebpf.add %[[COPY]], %[[N]] : r[[S]], r[[R]] -> r[[S]]
+ebpf.func @sum_in_subprogram section ".text" {
+^bb0(%p : !ebpf.reg):
+  %n = ebpf.ldx32 %p[0] : reg -> reg
+  %at = ebpf.add %p, %n : reg, reg -> reg
+  ebpf.stx64 %at[0], %p : reg, reg
+  %0 = ebpf.movi 0 -> reg
+  ebpf.exit(%0) : reg
+}
+
+// Such may be an address of the own frame, and a word from memory, also where ways meet. What a helper gave is none.
+// CHECK-LABEL: ebpf.func @whose_sum
+// CHECK:         ebpf.mov %[[FP:.*]] : r10 -> r[[S:[0-9]]]
+// CHECK-NEXT:    ebpf.add %{{.*}}, %{{.*}} : r[[S]], r[[N:[0-9]]] -> r[[S]]
+// CHECK-NEXT:    ebpf.st64 %{{.*}}[-8], 1 : r[[S]]
+// CHECK:       ^[[MET:bb[0-9]+]](%[[X:.*]]: !ebpf.reg<r[[R:[0-9]]]>):
+// CHECK:         ebpf.mov %[[X]] : r[[R]] -> r[[T:[0-9]]]
+// CHECK-NEXT:    ebpf.add %{{.*}}, %{{.*}} : r[[T]], r[[M:[0-9]]] -> r[[T]]
+// CHECK-NEXT:    ebpf.stx64 %{{.*}}[0], %{{.*}} : r[[T]], r[[R]]
+// CHECK:         %[[H:.*]] = ebpf.ldx32 %{{.*}}[8]
+// CHECK-NEXT:    %{{.*}} = ebpf.add %[[H]],
+ebpf.func @whose_sum section ".text" {
+^bb0(%p : !ebpf.reg):
+  %n = ebpf.ldx32 %p[0] : reg -> reg
+  %fp = ebpf.frame -> reg
+  %own = ebpf.add %fp, %n : reg, reg -> reg
+  ebpf.st64 %own[-8], 1 : reg
+  %m = ebpf.ldx32 %p[4] : reg -> reg
+  %word = ebpf.ldx64 %p[8] : reg -> reg
+  %null = ebpf.movi 0 -> reg
+  ebpf.jeqi %m, 0, ^met(%word : reg), ^met(%null : reg) : reg
+^met(%x : !ebpf.reg):
+  %at = ebpf.add %x, %m : reg, reg -> reg
+  ebpf.stx64 %at[0], %x : reg, reg
+  %r = ebpf.call 7() -> reg
+  %h = ebpf.ldx32 %fp[8] : reg -> reg
+  %sum = ebpf.add %r, %h : reg, reg -> reg
+  ebpf.stx64 %fp[-16], %r : reg, reg
+  ebpf.exit(%sum) : reg
+}

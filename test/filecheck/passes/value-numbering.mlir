@@ -266,3 +266,33 @@ ebpf.func @passed section "xdp" attributes {prog_type = "xdp"} {
   %sum = arith.addi %x, %y : i64
   packet.verdict %sum : i64
 }
+
+// A sum with its operands exchanged is the same, but for one whose first operand may be an address in a stack frame:
+// what the verifier has of `number + address` is no good for that.
+// CHECK-LABEL: ebpf.func @exchanged
+// CHECK:           ebpf.add %n, %p
+// CHECK-NEXT:      %[[SECOND:.*]] = ebpf.add %p, %n
+// CHECK-NEXT:      ebpf.stx64 %[[SECOND]][0]
+// CHECK-NEXT:      ebpf.stx64 %[[SECOND]][8]
+ebpf.func @exchanged section ".text" {
+^bb0(%p: !ebpf.reg, %q: !ebpf.reg):
+  %n = ebpf.ldx32 %q[0] : reg -> reg
+  %first = ebpf.add %n, %p : reg, reg -> reg
+  %second = ebpf.add %p, %n : reg, reg -> reg
+  ebpf.stx64 %second[0], %n : reg, reg
+  %third = ebpf.add %n, %p : reg, reg -> reg
+  ebpf.stx64 %third[8], %n : reg, reg
+  ebpf.exit(%first) : reg
+}
+
+// CHECK-LABEL: ebpf.func @exchanged_in_program
+// CHECK:           %[[FIRST:.*]] = ebpf.add %n, %p
+// CHECK-NEXT:      ebpf.stx64 %[[FIRST]][0]
+ebpf.func @exchanged_in_program section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%p: !ebpf.reg):
+  %n = ebpf.ldx32 %p[0] : reg -> reg
+  %first = ebpf.add %n, %p : reg, reg -> reg
+  %second = ebpf.add %p, %n : reg, reg -> reg
+  ebpf.stx64 %second[0], %first : reg, reg
+  ebpf.exit(%first) : reg
+}
