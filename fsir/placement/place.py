@@ -28,7 +28,7 @@ from fsir.placement.graph import FlowGraph
 from fsir.placement.order import keep_order
 from fsir.placement.prepare import copy_joins, join_ways, separate_verdicts, separate_ways, split_where
 from fsir.placement.profile import ProfileError, attach, detach, read
-from fsir.placement.spills import remake_frame_addresses
+from fsir.placement.spills import unspill_addresses
 from fsir.placement.symbols import LEVELS
 from fsir.placement.targets import Target, load_all
 
@@ -65,7 +65,7 @@ def place(ctx: Context, module: ModuleOp, options: Options) -> Decision:
     if options.cut_at and not any(wanted.values()):
         fail(programs[0], f"cut-at={','.join(options.cut_at)}: there is no such line or block in a program")
     for func in programs:
-        remake_frame_addresses(module, func)
+        unspill_addresses(module, func)
         _prepare(func, targets)
     rules = Rules(module, MapAccesses(module, functions.values()), functions)
     for func in programs:

@@ -107,6 +107,19 @@ class StackBytes:
         """Whether an address may be among these bytes when control comes to a block."""
         return bool(mask & self._addresses[block])
 
+    def is_dead(self, store: Operation) -> bool:
+        """Whether nothing reads what a store puts on the frame."""
+        written = self._overwrites(store)
+        assert store.parent is not None
+        live = 0
+        for target in successors(store.parent):
+            live |= self._live[target]
+        op = store.parent.last_op
+        while op is not None and op is not store:
+            live = (live & ~self._overwrites(op)) | self._reads(op)
+            op = op.prev_op
+        return bool(written) and self._writes(store) == written and not written & live
+
     def chunks(self, mask: int) -> list[tuple[int, int]]:
         """Live bytes as aligned words: (offset from the frame pointer, bits), as few as possible."""
         found: list[tuple[int, int]] = []

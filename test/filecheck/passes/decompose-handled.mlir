@@ -269,3 +269,36 @@ ebpf.func @found_or_made section "xdp" attributes {prog_type = "xdp"} {
 ^out:
   packet.verdict %zero : i64
 }
+
+// -----
+
+// So are addresses of map values that were spilled: each load is the value that was stored, looked up again.
+
+// CHECK-LABEL: placement.edge 1
+// CHECK:       placement.part @xdp
+// CHECK-NOT:     !ebpf.fp, !map.value
+// CHECK:       placement.part @af_xdp
+// CHECK-NOT:     ebpf.ldx64
+// CHECK:         %[[FOUND:.*]] = map.lookup @hosts
+// CHECK-NOT:     ebpf.ldx64
+// CHECK:         ebpf.call 28({{.*}}) : !map.value<@hosts>
+map.decl @hosts "array" key 4 value 8 entries 4 flags 0
+ebpf.func @kept section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %key = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %found = map.lookup @hosts(%key) : i32 -> !map.value<@hosts>
+  %zero = arith.constant 0 : i64
+  %hit = map.hit %found : !map.value<@hosts> -> i1
+  cf.cond_br %hit, ^keep, ^out
+^out:
+  packet.verdict %zero : i64
+^use:
+  %host = ebpf.ldx64 %fp[-8] : !ebpf.fp -> !map.value<@hosts>
+  %size = arith.constant 8 : i64
+  %sum = ebpf.call 28(%host, %size, %host, %size, %zero) : !map.value<@hosts>, i64, !map.value<@hosts>, i64, i64 -> i64
+  packet.verdict %sum : i64
+^keep:
+  %fp = ebpf.frame -> !ebpf.fp
+  ebpf.stx64 %fp[-8], %found : !ebpf.fp, !map.value<@hosts>
+  cf.br ^use
+}
