@@ -178,7 +178,7 @@ def _shape(block: Block, effects: EffectTable) -> object:
 
 
 def _drop_duplicate_args(region: Region) -> int:
-    """Replace block arguments that every edge gives the same value as another one of the block."""
+    """Replace block arguments that every edge gives the same value, or constant, as another one of the block."""
     removed = 0
     incoming = predecessors(region)
     for block, edges in incoming.items():
@@ -188,7 +188,7 @@ def _drop_duplicate_args(region: Region) -> int:
         duplicates: list[BlockArgument] = []
         passed = [list(successor_operands(terminator, index)) for terminator, index in edges]
         for arg in block.args:
-            kept = first.setdefault((arg.type, *(values[arg.index] for values in passed)), arg)
+            kept = first.setdefault((arg.type, *(_number(values[arg.index]) for values in passed)), arg)
             if kept is not arg:
                 arg.replace_all_uses_with(kept)
                 duplicates.append(arg)
@@ -196,3 +196,9 @@ def _drop_duplicate_args(region: Region) -> int:
             erase_block_arg(block, arg.index, edges)
             removed += 1
     return removed
+
+
+def _number(value: SSAValue) -> SSAValue | int:
+    """The constant that a value is, or the value itself."""
+    known = constant_of(value)
+    return value if known is None else known

@@ -78,7 +78,42 @@ class Objects:
         if self.weights[made_in] > self.weights[build.block]:
             return build
         brief = isinstance(owner, CallOp) and made_in is not build.block and not self.is_used_after(build, piece)
-        return Builder(after) if brief or self.call_between(after, build.op) else build
+        if brief:
+            return Builder(after)
+        return Builder(self.latest(after, build, piece)) if self.call_between(after, build.op) else build
+
+    def latest(self, after: Operation, build: Builder, piece: SSAValue) -> Operation:
+        """Where to write what would have to survive a call: on that way of a branch alone, before any call, if another
+        way needs the value too, so that it is in a register at the branch anyway."""
+        made_in, block = after.parent, build.block
+        assert made_in is not None
+        while block is not made_in:
+            before, first = self.tree.predecessors(block), block.first_op
+            if (
+                len(before) == 1
+                and first is not None
+                and self.weights[block] <= self.weights[made_in]
+                and not self.call_between(after, first)
+                and self.is_used_behind(before[0], build.op, _root(piece))
+            ):
+                return first
+            above = self.tree.idom(block)
+            if above is None:
+                break
+            block = above
+        return after
+
+    def is_used_behind(self, block: Block, besides: Operation, value: SSAValue) -> bool:
+        """Whether something else than one operation needs a value on a way from the end of a block."""
+        work = [value]
+        while work:
+            for use in work.pop().uses:
+                op = use.operation
+                if isinstance(op, _CUTS):
+                    work.extend(op.results)
+                elif op is not besides and op.parent is not None and self.comes_after(block, op.parent):
+                    return True
+        return False
 
     def is_used_after(self, build: Builder, piece: SSAValue) -> bool:
         """Whether the value that a piece is cut from is needed once more after the operation, or by it."""
@@ -137,6 +172,9 @@ class Objects:
             elif self.tree.dominates(place.block, best.block):
                 best = place
         return best
+
+
+_CUTS = (arith.TruncIOp, arith.ExtUIOp, arith.ExtSIOp, CastOp)
 
 
 def _between(first: Operation | None, end: Operation | None) -> list[Operation]:

@@ -65,6 +65,30 @@ ebpf.func @joins section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %sum : i64
 }
 
+// Arguments that hold the same constant on one way, and the same value on the other, are one.
+// CHECK-LABEL: ebpf.func @constants
+// CHECK:           cf.br ^bb3(%{{.*}} : i64)
+// CHECK:         ^bb3(%[[A:[^:,]*]]: i64):
+// CHECK-NEXT:      %sum = arith.addi %[[A]], %[[A]] : i64
+ebpf.func @constants section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %queue = packet.ctx_load %ctx[16] : !packet.ctx -> i32
+  %zero = arith.constant 0 : i32
+  %any = arith.cmpi ne, %queue, %zero : i32
+  cf.cond_br %any, ^bb1, ^bb2
+^bb1:
+  %random = ebpf.call 7() -> i64
+  cf.br ^bb3(%random, %random : i64, i64)
+^bb2:
+  %cpu = ebpf.call 8() -> i64
+  %one = arith.constant 7 : i64
+  %two = arith.constant 7 : i64
+  cf.br ^bb3(%one, %two : i64, i64)
+^bb3(%a: i64, %b: i64):
+  %sum = arith.addi %a, %b : i64
+  packet.verdict %sum : i64
+}
+
 // Ends that are the same become one, however often they were written.
 // CHECK-LABEL: ebpf.func @ends
 // CHECK-COUNT-2:   packet.verdict

@@ -103,6 +103,30 @@ ebpf.func @across section "xdp" attributes {prog_type = "xdp"} {
   ebpf.exit(%r) : i64
 }
 
+// What would have to live across a call, and what another way needs too, is written on its own way, before the call.
+// CHECK-LABEL: ebpf.func @own_way
+// CHECK:         cf.cond_br
+// CHECK:       ^{{.*}}:
+// CHECK-NEXT:    %[[K:.*]] = ebpf.alloca 12 -> !ebpf.fp
+// CHECK-NEXT:    ebpf.stx32 %[[K]][0], %a : !ebpf.fp, i32
+// CHECK:         ebpf.call 7() -> i64
+// CHECK-NOT:     ebpf.stx
+// CHECK:         ebpf.call 3(%{{.*}}, %[[K]])
+ebpf.func @own_way section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%a : i32, %x : i64):
+  %z = arith.constant 0 : i32
+  %none = arith.constant 0 : i64
+  %other = arith.cmpi eq, %x, %none : i64
+  cf.cond_br %other, ^other, ^own
+^own:
+  %t = ebpf.call 7() -> i64
+  %d = map.delete @m(%a, %z, %z) : i32, i32, i32 -> i64
+  ebpf.exit(%t) : i64
+^other:
+  %w = arith.extui %a : i32 to i64
+  ebpf.exit(%w) : i64
+}
+
 // The result of a call that is not used any more when the key is needed is written at once, and may change after that.
 // CHECK-LABEL: ebpf.func @at_once
 // CHECK:         %[[T:.*]] = ebpf.call 14() -> i64
