@@ -260,11 +260,19 @@ def low_bits(value: SSAValue, width: int, new: New) -> SSAValue:
         if isinstance(op, arith.TruncIOp) or (
             isinstance(op, arith.ExtUIOp | arith.ExtSIOp) and width_of(op.input.type) >= width
         ):
+            if isinstance(op, arith.ExtSIOp) and _is_bounded(value, new):
+                return value
             value = op.input
         elif isinstance(op, arith.AndIOp | arith.OrIOp | arith.XOrIOp | arith.AddiOp) and _keeps_low(op, width, new):
             value = op.operands[0]
         else:
             return value
+
+
+def _is_bounded(value: SSAValue, new: New) -> bool:
+    """Whether a comparison bounds a value that addresses are computed from: the verifier would not know that of what
+    the value was made from."""
+    return value in new.facts.addresses and any(isinstance(use.operation, arith.CmpiOp) for use in value.uses)
 
 
 def _keeps_low(op: Operation, width: int, new: New) -> bool:

@@ -237,3 +237,41 @@ ebpf.func @frame section ".text" attributes {bind = #builtin.int<0>} {
   %r0 = ebpf.call 4(%far, %word, %buffer) : !ebpf.fp, i64, !ebpf.fp -> i64
   ebpf.exit (%r0) : i64
 }
+
+// What a comparison bounds stays what the address is computed from: of the word that it was made from, the verifier
+// does not know that. What bounds nothing is looked through.
+// CHECK-LABEL: ebpf.func @bounded
+// CHECK:           %wide = arith.extsi %x : i32 to i64
+// CHECK:           %low = arith.trunci %wide : i64 to i32
+// CHECK-NEXT:      %by = arith.extui %low : i32 to i64
+// CHECK-NEXT:      %moved = packet.advance %p, %by
+// CHECK-LABEL: ebpf.func @free
+// CHECK:           %[[BY:.*]] = arith.extui %x : i32 to i64
+// CHECK-NEXT:      %moved = packet.advance %p, %[[BY]]
+ebpf.func @bounded section ".text" attributes {bind = #builtin.int<0>} {
+^bb0(%p: !packet.ptr, %x: i32):
+  %wide = arith.extsi %x : i32 to i64
+  %limit = arith.constant 765 : i64
+  %large = arith.cmpi ugt, %wide, %limit : i64
+  %none = arith.constant 0 : i64
+  cf.cond_br %large, ^no, ^yes
+^yes:
+  %low = arith.trunci %wide : i64 to i32
+  %by = arith.extui %low : i32 to i64
+  %moved = packet.advance %p, %by : !packet.ptr, i64 -> !packet.ptr
+  %byte = packet.load %moved[0] : !packet.ptr -> i8
+  %result = arith.extui %byte : i8 to i64
+  ebpf.exit (%result) : i64
+^no:
+  ebpf.exit (%none) : i64
+}
+ebpf.func @free section ".text" attributes {bind = #builtin.int<0>} {
+^bb0(%p: !packet.ptr, %x: i32):
+  %wide = arith.extsi %x : i32 to i64
+  %low = arith.trunci %wide : i64 to i32
+  %by = arith.extui %low : i32 to i64
+  %moved = packet.advance %p, %by : !packet.ptr, i64 -> !packet.ptr
+  %byte = packet.load %moved[0] : !packet.ptr -> i8
+  %result = arith.extui %byte : i8 to i64
+  ebpf.exit (%result) : i64
+}
