@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from xdsl.dialects import arith
+from xdsl.dialects import arith, cf
 from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
@@ -111,9 +111,7 @@ class FuncFacts:
 
     def _learnt(self, block: Block, index: int) -> int:
         terminator = block.last_op
-        if terminator is None or len(terminator.successors) != 2:
-            return 0
-        return self.implied(terminator.operands[0], index == 0)
+        return self.implied(terminator.cond, index == 0) if isinstance(terminator, cf.ConditionalBranchOp) else 0
 
     def implied(self, condition: SSAValue, holds: bool) -> int:
         """The packet length that follows from a condition that holds, or does not."""

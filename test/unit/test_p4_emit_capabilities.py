@@ -146,6 +146,11 @@ def test_a_loop_is_not_possible() -> None:
         emit(placed(body))
 
 
+def test_a_branch_without_a_condition_tells_nothing() -> None:
+    found = reasons("ebpf.may_goto ^out, ^more\n^more:\n%x = packet.load %data[33] : !packet.ptr -> i8")
+    assert found and all("may_goto" in each for each in found), found
+
+
 def test_a_check_on_one_path_does_not_cover_the_other() -> None:
     body = """
     ^bb0(%ctx: !packet.ctx):
