@@ -93,6 +93,9 @@ _OPAQUE_ARGS = frozenset(
 )
 """Arguments that let a helper do more than its other properties say."""
 
+_FOLLOWING_WORDS = ("probe_read", "snprintf", "seq_printf", "trace_vprintk")
+"""How the names of helpers begin that read from wherever a word points to: one passed, or one in an array of words."""
+
 _TAIL_CALL = 12
 _READERS = ("map_lookup_elem", "map_lookup_percpu_elem")
 
@@ -208,7 +211,7 @@ def _call(table: EffectTable, op: Operation) -> Effects:
         elif arg.reads_memory or arg.writes_memory:
             reads |= table.memory(value.type) * arg.reads_memory
             writes |= table.memory(value.type) * arg.writes_memory
-    if helper.variadic or helper.name.startswith("probe_read"):  # from wherever a word points to
+    if helper.variadic or helper.name.startswith(_FOLLOWING_WORDS):
         reads |= MEMORY
     if helper.name in _READERS:
         return _lookup_call(table, op, reads)

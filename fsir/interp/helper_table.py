@@ -81,7 +81,7 @@ ROWS = (
     (31, "skb_change_proto", "ctx scalar scalar", "int", "4.8", "tc", "changes_packet"),
     (32, "skb_change_type", "ctx scalar", "int", "4.8", "tc", ""),
     (33, "skb_under_cgroup", "ctx map scalar", "int", "4.8", "lwt tc", ""),
-    (34, "get_hash_recalc", "ctx", "int", "4.8", "lwt tc", ""),
+    (34, "get_hash_recalc", "ctx", "int", "4.8", "lwt tc", "reads_packet"),
     (35, "get_current_task", "", "int", "4.8", "all", "gpl"),
     (36, "probe_write_user", "scalar ro size", "int", "4.8", "trace", "gpl"),
     (37, "current_task_under_cgroup", "map scalar", "int", "4.9", "all", ""),
@@ -184,7 +184,7 @@ ROWS = (
     (94, "spin_unlock", "lock", "void", "5.1", "all", ""),
     (95, "sk_fullsock", "sock", "sock?", "5.1", "cgroup_skb tc", ""),
     (96, "tcp_sock", "sock", "sock?", "5.1", "cgroup_skb cgroup_sockopt sock_ops tc", ""),
-    (97, "skb_ecn_set_ce", "ctx", "int", "5.1", "cgroup_skb tc", "writes_packet"),
+    (97, "skb_ecn_set_ce", "ctx", "int", "5.1", "cgroup_skb tc", "reads_packet writes_packet"),
     (98, "get_listener_sock", "sock", "sock?", "5.1", "cgroup_skb tc", ""),
     (
         99,

@@ -52,6 +52,16 @@ FIXED = [
     ("%r = ebpf.call 7() -> i64", OTHER, OTHER, False),
     ("%r = ebpf.call 12(%ctx, %flows, %n) : !packet.ctx, !map.handle<@flows>, i64 -> i64", ANYTHING, ANYTHING, False),
     ("%r = ebpf.call 113(%fp, %n, %data) : !ebpf.fp, i64, !packet.ptr -> i64", OTHER | MEMORY, FRAME | OTHER, False),
+    # bpf_get_hash_recalc looks at headers, bpf_skb_ecn_set_ce at those that it changes, bpf_snprintf at what an array
+    # of addresses leads to.
+    ("%r = ebpf.call 34(%ctx) : !packet.ctx -> i64", OTHER | LAYOUT | PACKET | CTX, OTHER | CTX, False),
+    ("%r = ebpf.call 97(%ctx) : !packet.ctx -> i64", OTHER | LAYOUT | PACKET | CTX, OTHER | PACKET | CTX, False),
+    (
+        "%r = ebpf.call 165(%fp, %n, %data, %data, %n) : !ebpf.fp, i64, !packet.ptr, !packet.ptr, i64 -> i64",
+        MEMORY,
+        FRAME,
+        False,
+    ),
     ("%r = ebpf.call_local @sub(%n) : i64 -> i64", ANYTHING, ANYTHING, False),
     ("%r = ebpf.call 93(%flow) : !map.value<@flows> -> i64", ANYTHING, ANYTHING, False),
     ("%r = arith.addi %n, %n : i64", 0, 0, True),
