@@ -11,13 +11,14 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from corpus.running import world
 
 from fsir.driver import workers
-from fuzz import objects
+from fuzz import assembly, objects
 from fuzz.build import CompileError, compile_program
 from fuzz.check import Result, check
 from fuzz.generate import Program, program
@@ -26,10 +27,10 @@ from fuzz.shrink import shrink
 OUT = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 
 
-def examine(seed: int, cuts: int = 0) -> Result:
+def examine(seed: int, make: Callable[[int], Program] = program, cuts: int = 0) -> Result:
     """One program, in a world of its own."""
     try:
-        elf = compile_program(program(seed))
+        elf = compile_program(make(seed))
     except CompileError as error:
         return Result(dropped=f"clang: {str(error)[:120]}")
     with world():
@@ -45,16 +46,18 @@ def fails(candidate: Program, kind: str, seed: int) -> bool:
     return any(f.kind == kind for f in check(elf, seed=seed, only=kind, count=150).findings)
 
 
-def run(first: int, count: int, cuts: int) -> None:
-    """Seeds from `first` on."""
+def run(first: int, count: int, make: Callable[[int], Program], cuts: int) -> None:
+    """Seeds from `first` on; `make` gives the program of one."""
     OUT.mkdir(parents=True, exist_ok=True)
     totals: Counter[str] = Counter()
     start = time.monotonic()
     try:
-        for seed, found in workers.run(partial(examine, cuts=cuts), range(first, first + count), jobs=1, timeout=120):
+        for seed, found in workers.run(
+            partial(examine, make=make, cuts=cuts), range(first, first + count), jobs=1, timeout=120
+        ):
             if isinstance(found, workers.Failure):
                 totals["EXCEPTIONS"] += 1
-                report(seed, "exception", f"{found.what}\n{found.details}")
+                report(seed, make(seed), "exception", f"{found.what}\n{found.details}")
                 continue
             totals.update(found.counts)
             if found.dropped:
@@ -68,7 +71,7 @@ def run(first: int, count: int, cuts: int) -> None:
                 print(f"-- {seed}: {totals['programs']} programs, {totals['clean']} clean", flush=True)
             for finding in found.findings:
                 totals["FINDINGS"] += 1
-                report(seed, finding.kind, finding.details)
+                report(seed, make(seed), finding.kind, finding.details)
     except KeyboardInterrupt:
         print("interrupted")
     for name in sorted(totals):
@@ -76,10 +79,9 @@ def run(first: int, count: int, cuts: int) -> None:
     print(f"{time.monotonic() - start:8.0f}  seconds")
 
 
-def report(seed: int, kind: str, details: str) -> None:
+def report(seed: int, made: Program, kind: str, details: str) -> None:
     """A failure, on the terminal and in a file."""
     print(f"{seed}: {kind}\n  {details[:300]}", flush=True)
-    made = program(seed)
     comment = f"{kind}\n{details}".replace("*/", "* /")
     with (OUT / f"{seed}.c").open("w") as file:
         file.write(f"/* clang {' '.join(made.flags)}\n{comment} */\n{made.source}")
@@ -100,12 +102,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("first", type=int, nargs="?", default=0, help="seed of the first program")
     parser.add_argument("count", type=int, nargs="?", default=100)
+    parser.add_argument("--assembly", action="store_true", help="programs in assembly instead of C")
     parser.add_argument("--cuts", type=int, default=0, help="only parts, cut in so many random ways")
     parser.add_argument("--shrink", nargs=2, metavar=("KIND", "FILE"), help="a smaller program with this failure")
     parser.add_argument("--again", type=Path, metavar="FILE")
     args = parser.parse_args()
     if args.shrink is None and args.again is None:
-        run(args.first, args.count, args.cuts)
+        run(args.first, args.count, assembly.program if args.assembly else program, args.cuts)
         return 0
     kind, path = args.shrink or ("", args.again)
     seed, made = load(Path(path))

@@ -18,7 +18,8 @@ def compile_program(program: Program) -> bytes:
     """The object. Raises CompileError."""
     clang = find_clang()
     assert clang is not None
-    command = [clang, *FLAGS, *program.flags, "-x", "c", "-", "-c", "-o", "-"]
+    language = () if "-x" in program.flags else ("-x", "c")
+    command = [clang, *FLAGS, *program.flags, *language, "-", "-c", "-o", "-"]
     done = subprocess.run(command, input=program.source.encode(), capture_output=True, check=False)
     if done.returncode:
         raise CompileError(done.stderr.decode("utf-8", "replace")[:2000])

@@ -43,6 +43,8 @@ from fsir.object.importer import import_object
 NAME = "fuzz.o"
 REFUSED = "refused by the kernel"
 _NO_ROOM = "bytes of stack are needed"
+_WRONG = "does something else than originally"
+"""Why `allocate-registers` refuses what it made: it is wrong, on packets that it ran."""
 MACHINE = (
     "",
     "raise-registers,allocate-registers,layout-blocks",
@@ -200,6 +202,9 @@ def _machine(subject: _Subject, pipeline: str, counts: Counter[str]) -> Iterator
             counts[f"{pipeline} instructions before"] += before[func.symbol]
             if func.keep is not None:
                 counts[f"{pipeline} fallbacks"] += 1
+                if _WRONG in func.keep.data:
+                    yield Finding(f"{kind} different", func.keep.data)
+                    return
             if after > before[func.symbol]:
                 yield Finding(f"{kind} longer", f"{func.symbol} has {after} instructions, before {before[func.symbol]}")
     try:

@@ -13,7 +13,7 @@ from fuzz.prelude import HEAD
 def shrink(program: Program, fails: Callable[[Program], bool]) -> Program:
     """Take out lines and blocks, and simplify expressions, as long as `fails` holds."""
     lines = program.source.splitlines()
-    kept = len(HEAD.splitlines())
+    kept = len(HEAD.splitlines()) if program.source.startswith(HEAD) else 0
     changed = True
     while changed:
         changed = False

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 from corpus.running import world
-from fuzz import check
+from fuzz import assembly, check
 from fuzz.build import compile_program
 from fuzz.check import Result
 from fuzz.generate import Program, program
@@ -18,6 +18,7 @@ from fsir.kernel.availability import unavailable
 from fsir.passes import raise_scalars
 
 SEEDS = (2, 7, 11, 16)
+ASSEMBLY = (2, 3, 6)
 KERNEL = unavailable() is None
 
 pytestmark = pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang, which is not installed")
@@ -38,8 +39,9 @@ def examined(made: Program, seed: int) -> Result:
 
 def test_random_programs(surroundings: None) -> None:
     results = [examined(program(seed), seed) for seed in SEEDS]
+    results += [examined(assembly.program(seed), seed) for seed in ASSEMBLY]
     assert [finding for result in results for finding in result.findings] == []
-    assert sum(not result.dropped for result in results) >= len(SEEDS) // 2, "else this tests nothing"
+    assert sum(not result.dropped for result in results) >= len(results) // 2, "else this tests nothing"
 
 
 def test_wrong_code_is_found_and_blamed(surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
