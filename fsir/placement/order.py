@@ -35,6 +35,8 @@ SEQUENTIAL, PER_FLOW, COMMUTING = "sequential", "per-flow", "commuting"
 TICKET_FIELDS = (("in flight", 32, "ticket"), ("in flight among", 8, "slot"))
 """What a handoff carries, behind all else, where packets are counted: its number, and among which."""
 _BY_KEY = (maps.LookupOp, maps.UpdateOp, maps.DeleteOp)
+_BY_PREFIX = frozenset({"lpm_trie"})
+"""Maps in which different keys have the same element."""
 _LOOKS = frozenset({Kind.LOOKUP, Kind.READ, Kind.REDIRECT})
 _HARMLESS = frozenset({(Kind.LOOKUP, Kind.ADD), (Kind.LOOKUP, Kind.WRITE)})
 
@@ -269,6 +271,8 @@ class _Order:
         """Whether an access is by a key that is a value, or through an address that such a lookup gave."""
         declaration = self.declarations.get(name)
         if isinstance(op, ebpf.CallLocalOp) or declaration is None or declaration.internal is not None:
+            return False
+        if declaration.type.data in _BY_PREFIX:
             return False
         if any(isinstance(v.type, maps.HandleType) for v in op.operands):
             return False

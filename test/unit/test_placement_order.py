@@ -69,6 +69,34 @@ ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %drop : i64
 }
 """
+ROUTES = """
+map.decl @routes "lpm_trie" key 8 value 8 entries 4 flags 1
+ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
+  %drop = arith.constant 1 : i64
+  %ok = packet.guard %data[20], %end : !packet.ptr, !packet.end_ptr -> i1
+  cf.cond_br %ok, ^look, ^out
+^look:
+  %key = packet.load %data[0] : !packet.ptr -> i32
+  %bits = arith.constant 32 : i32
+  %v = map.lookup @routes(%bits, %key) : i32, i32 -> !map.value<@routes>
+  %known = map.hit %v : !map.value<@routes> -> i1
+  cf.cond_br %known, ^old, ^out
+^old:
+  %n = map.load %v[0] : !map.value<@routes> -> i64
+  %square = arith.muli %n, %n : i64
+  map.store %v[0], %square : !map.value<@routes>, i64
+  cf.br ^read
+^read:
+  %m = map.load %v[0] : !map.value<@routes> -> i64
+  packet.verdict %m : i64
+^out:
+  packet.verdict %drop : i64
+}
+"""
+NETWORK = {"routes": [{"key": "0700000000000000", "value": "0300000000000000"}]}
 KEPT = {"flows": [{"key": "01010101", "value": "0300000000000000"}, {"key": "02020202", "value": "0200000000000000"}]}
 ONE, TWO, THREE = (bytes([n]) * 64 for n in (1, 2, 3))
 
@@ -84,6 +112,7 @@ def parse(text: str) -> ModuleOp:
     [
         (COUNTER, None, "bb2", [ONE] * 6, "sequential"),
         (FLOWS, KEPT, "bb2", [ONE, THREE, TWO, ONE, TWO], "per-flow"),
+        (ROUTES, NETWORK, "bb3", [ONE, THREE, ONE, TWO], "sequential"),  # keys that differ have one element
     ],
 )
 def test_the_same_in_order(
