@@ -209,6 +209,7 @@ def _of_any(type_: MapsType, kind: Kind, op: Operation) -> Iterator[Access]:
 
 
 _MEMORY = (ebpf.LdxOp, ebpf.StxOp, ebpf.StOp, ebpf.AtomicOp, ebpf.AtomicFetchOp, ebpf.CmpxchgOp)
+_CHANGING = ebpf.StxOp | ebpf.StOp | ebpf.AtomicOp | ebpf.AtomicFetchOp | ebpf.CmpxchgOp
 _MEMORY_ARGS: Mapping[ArgKind, tuple[Kind, ...]] = {
     ArgKind.KEY: (Kind.READ,),
     ArgKind.VALUE: (Kind.READ,),
@@ -318,13 +319,20 @@ def _quiet_between(first: Operation, last: Operation) -> bool:
     while op is not None and op is not last:
         if isinstance(op, ebpf.CallOp | ebpf.CallLocalOp | ebpf.CallKfuncOp | ebpf.CallxOp):
             return False
-        if isinstance(op, maps.StoreOp | maps.AtomicOp) and op.operands[0].type == first.operands[0].type:
-            if not _different_bytes(op, first):
+        if isinstance(op, maps.StoreOp | maps.AtomicOp):
+            if not _different_maps(op.operands[0].type, first.operands[0].type) and not _different_bytes(op, first):
                 return False
-        elif isinstance(op, maps.UpdateOp | maps.UpdateAtOp | maps.DeleteOp | maps.DeleteAtOp | ebpf.StxOp):
+        elif isinstance(op, maps.UpdateOp | maps.UpdateAtOp | maps.DeleteOp | maps.DeleteAtOp | _CHANGING):
             return False
         op = op.next_op
     return op is last
+
+
+def _different_maps(one: Attribute, other: Attribute) -> bool:
+    """Whether no value is behind addresses of both types. (A map of maps may have any map.)"""
+    assert isinstance(one, ValueType) and isinstance(other, ValueType)
+    known = all(outer_name(name) is None for name in (*one.names, *other.names))
+    return known and not set(one.names) & set(other.names)
 
 
 def _different_bytes(a: Operation, b: Operation) -> bool:

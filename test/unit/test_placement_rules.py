@@ -136,6 +136,19 @@ ACCESSES = {
     "write": ("array", f"%n = arith.constant 3 : i64\n {STORE}", {Kind.WRITE}),
     "atomic": ("array", 'map.atomic "add" %v[0], %one : !map.value<@m>, i64\n', {Kind.ADD}),
     "atomic or": ("array", 'map.atomic "or" %v[0], %one : !map.value<@m>, i64\n', {Kind.READ, Kind.WRITE}),
+    "count around a write to what may be the same value": (
+        "array",
+        f"{READ} %w = ebpf.cast %v : !map.value<@m> -> !map.value<@m, @z>\n"
+        "map.store %w[0], %one : !map.value<@m, @z>, i64\n"
+        f"%n = arith.addi %o, %one : i64\n {STORE}",
+        {Kind.READ, Kind.WRITE},
+    ),
+    "count around a machine write": (
+        "array",
+        f"{READ} %fp = ebpf.frame -> !ebpf.fp\n ebpf.st64 %fp[-8], 1 : !ebpf.fp\n"
+        f"%n = arith.addi %o, %one : i64\n {STORE}",
+        {Kind.READ, Kind.WRITE},
+    ),
     "escape": ("array", "%n = ebpf.cast %v : !map.value<@m> -> i64\n", {Kind.OPAQUE}),
     "delete": ("hash", "%e = map.delete @m(%k) : i32 -> i64\n", {Kind.LOOKUP, Kind.DELETE}),
 }
@@ -146,7 +159,7 @@ def test_accesses(name: str) -> None:
     kind, code, expected = ACCESSES[name]
     text = (LOOKUP if name != "nothing" else "") + code
     text += "" if "verdict" in code else "packet.verdict %one : i64"
-    module, func = function(text, f"m:{kind}")
+    module, func = function(text, f"m:{kind}", "z:array")
     assert {kind for _, kind, _ in MapAccesses(module, [func]).of_function(func)} == expected
 
 
