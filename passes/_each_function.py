@@ -30,6 +30,11 @@ def each_function(funcs: Iterable[FuncOp], action: Callable[[FuncOp], None]) -> 
                 raise
 
 
+def is_handled() -> bool:
+    """Whether a handler deals with functions that fail, so that one may fail for not being good enough."""
+    return _handler.get() is not None
+
+
 @contextmanager
 def on_failure(handler: Handler) -> Iterator[None]:
     """Let `handler` deal with functions that fail in the passes that run inside."""

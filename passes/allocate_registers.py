@@ -15,12 +15,13 @@ from fsir.driver.diagnostics import fail
 from fsir.isa import INSN_SIZE
 from fsir.object.encode import size_of
 from fsir.object.original import original_body, original_size
-from fsir.passes._each_function import each_function
+from fsir.passes._each_function import each_function, is_handled
 from fsir.passes._exits import share_exits
 from fsir.passes._jumps import thread_jumps
 from fsir.passes._sink_copies import sink_copies
 from fsir.passes.layout_blocks import lay_out
 from fsir.regalloc.allocate import Allocation, Cost, allocate
+from fsir.regalloc.measure import Measure
 from fsir.regalloc.model import AllocationError
 from fsir.regalloc.paths import path_excess
 
@@ -31,21 +32,25 @@ class AllocateRegisters(ModulePass):
     Whole functions at a time: values live across calls go to r6–r9 or the stack, copies are coalesced, constants are
     made again rather than kept where that costs nothing, and copies that one way of a branch needs are made there. A
     value named `r6…` (as `raise-registers` names them) goes to r6 if it can. Where the original code is known, several
-    allocations are tried until one is neither longer nor slower on any path; what would still come out longer is tried
-    again with one exit only. Functions that are allocated already are left alone; blocks are not brought into order for
-    good (see `layout-blocks`).
+    allocations are tried until one is neither longer nor slower on any path, or for any packet of a short search where
+    the two branch differently; what would still come out longer is tried again with one exit only. A function that
+    does something else than its original on such a packet fails. Functions that are allocated already are left alone;
+    blocks are not brought into order for good (see `layout-blocks`).
     """
 
     name = "allocate-registers"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Allocate all virtual functions; fail at the first that needs more than there is."""
-        each_function([func for func in functions(op) if not func.is_allocated()], allocate_function)
+        measure = Measure(op)
+        left = [func for func in functions(op) if not func.is_allocated()]
+        each_function(left, lambda func: allocate_function(func, measure))
 
 
-def allocate_function(func: FuncOp) -> None:
-    """Allocate one virtual function. Raises FailedAt, the function unchanged, when it cannot be."""
-    judge = _Judge(func) if func.original is not None else None
+def allocate_function(func: FuncOp, measure: Measure | None = None) -> None:
+    """Allocate one virtual function; `measure` runs bodies beside the original. Raises FailedAt, the function
+    unchanged, when it cannot be."""
+    judge = _Judge(func, measure) if func.original is not None else None
     try:
         found = allocate(func, judge)
         if judge is not None and judge.is_longer(found):
@@ -59,6 +64,8 @@ def allocate_function(func: FuncOp) -> None:
         fail(func, f"function {func.symbol}: {error}")
     if judge is None:
         sink_copies(found.body)
+    else:
+        judge.refuse(found.body)
     old = func.detach_region(func.body)
     func.add_region(found.body)
     old.drop_all_references()
@@ -66,9 +73,10 @@ def allocate_function(func: FuncOp) -> None:
 
 class _Judge:
     """Compares allocations of a function with its original code: the length, and what the path that loses most takes
-    more. Bodies are laid out for that."""
+    more, or the packet where paths cannot be compared. Bodies are laid out for that."""
 
-    def __init__(self, func: FuncOp) -> None:
+    def __init__(self, func: FuncOp, measure: Measure | None) -> None:
+        self.func, self.measure = func, measure
         self.original = original_body(func)
         self.size = original_size(func) or 0
 
@@ -80,13 +88,33 @@ class _Judge:
         """What a body costs that is laid out for that."""
         lay_out(body)
         size = _laid_out_size(body)
-        excess = path_excess(self.original, body) or 0.0
-        longer, slower = max(size - self.size, 0), max(excess, 0.0)
+        longer = max(size - self.size, 0)
+        slower = 0.0 if longer else max(self.excess(body), 0.0)
         return float(longer > 0 or slower > 0), longer, slower, size
+
+    def excess(self, body: Region) -> float:
+        """How many instructions the path or packet that loses most takes more."""
+        excess = path_excess(self.original, body)
+        if excess is not None:
+            return excess
+        measured = self.measure(self.func, body) if self.measure is not None else None
+        return measured.excess if measured is not None else 0.0
 
     def is_longer(self, found: Allocation) -> bool:
         """Whether a body that was judged is longer than the original."""
         return _laid_out_size(found.body) > self.size
+
+    def refuse(self, body: Region) -> None:
+        """Fail if a body is wrong, and, where somebody takes functions that fail, if packets are slower with it."""
+        if self.measure is None or path_excess(self.original, body) is not None:
+            return
+        measured, name = self.measure(self.func, body), self.func.symbol
+        if measured is not None and measured.different is not None:
+            what = f"does something else than originally on packet {measured.different.hex()}"
+            fail(self.func, f"function {name} {what}; a pass that means to change it drops its `original`")
+        if measured is not None and measured.excess > 0 and is_handled():
+            count = f"{measured.excess} instruction{'s' * (measured.excess > 1)}"
+            fail(self.func, f"lowered it takes {count} more than originally for some packet")
 
 
 def _laid_out_size(body: Region) -> int:

@@ -75,17 +75,19 @@ class SemanticsCheck:
                 self._compare(program, case, self._before, module)
 
     def _explore(self, module: ModuleOp, func: FuncOp) -> None:
+        from fsir.interp.codegen_link import Sources
         from fsir.interp.engine import HOOKS, ExecutionError, InterpProgram, SelectionError
+        from fsir.interp.engine_maps import missing_sizes
         from fsir.interp.map_base import MapError
         from fsir.run.coverage import explore, global_data
 
         if func.type_name not in HOOKS:
             _note(func, f"{func.symbol} is not checked: a {func.type_name} program takes no packets")
             return
-        sizes = _missing_sizes(module)
+        sizes, sources = missing_sizes(module), Sources()
 
         def opened(maps: Contents, branches: Branches) -> InterpProgram:
-            return InterpProgram(module, func.symbol, maps=maps, map_sizes=sizes, branches=branches)
+            return InterpProgram(module, func.symbol, maps=maps, map_sizes=sizes, branches=branches, sources=sources)
 
         try:
             found = explore(opened, global_data(module), self.seed)
@@ -175,24 +177,6 @@ def _is_selected(module: ModuleOp) -> bool:
         isinstance(op, InsnOp) and any(isinstance(r.type, IntegerType) and r.type.width.data < 64 for r in op.results)
         for op in module.walk()
     )
-
-
-def _missing_sizes(module: ModuleOp) -> dict[str, int]:
-    """Sizes for the maps whose size is left to the loader."""
-    from fsir.dialects.map import DeclOp
-
-    declarations = (op for op in module.walk() if isinstance(op, DeclOp))
-    return {
-        op.sym_name.data: DEFAULT_SIZE
-        for op in declarations
-        if op.internal is None and op.type.data not in _SIZED and not op.int_prop("max_entries")
-    }
-
-
-DEFAULT_SIZE = 64
-_SIZED = {"perf_event_array", "sk_storage", "inode_storage", "task_storage", "cgrp_storage"}
-_SIZED |= {"cgroup_storage", "percpu_cgroup_storage"}
-"""Maps that have a size, or none, whatever their declaration says."""
 
 
 def _told(difference: Difference) -> str:

@@ -12,7 +12,7 @@ from struct import Struct
 from types import CodeType, FunctionType, TracebackType
 from typing import NoReturn
 
-from xdsl.ir import Operation
+from xdsl.ir import Operation, Region
 
 from fsir.dialects import ebpf
 from fsir.interp import emit_alu, emit_scalar
@@ -67,6 +67,31 @@ class _Objects(dict[int, int]):
         return self[depth]
 
 
+class Sources:
+    """Sources that were generated, for programs that are opened again and again: by body, what is told of branches, and
+    whether values are poisoned. Nobody may change a body while its source is kept here."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Region, Branches | None, bool], Source] = {}
+
+    def source(
+        self,
+        func: ebpf.FuncOp,
+        find: Callable[[str], ebpf.FuncOp | None],
+        poison: bool,
+        branches: Branches | None,
+    ) -> Source:
+        """The source of a function, as of `codegen.generate`."""
+        key = func.body, branches, poison
+        if key not in self._kept:
+            self._kept[key] = generate(func, f"f{len(self._kept)}", find, poison, branches)
+        return self._kept[key]
+
+    def forget(self, body: Region) -> None:
+        """Drop what is kept of a body, which is going to change."""
+        self._kept = {key: source for key, source in self._kept.items() if key[0] is not body}
+
+
 class Link:
     """The functions of a module on a machine.
 
@@ -77,6 +102,7 @@ class Link:
     budget      instructions per packet
     poison      see `codegen.generate`
     branches    what is told of branches taken
+    sources     where sources are kept from one program to the next
     """
 
     def __init__(
@@ -90,8 +116,10 @@ class Link:
         budget: int = DEFAULT_BUDGET,
         poison: bool = False,
         branches: Branches | None = None,
+        sources: Sources | None = None,
     ):
         self.machine = machine
+        self.sources = sources if sources is not None else Sources()
         self.branches = branches
         self.funcs = functions
         self.externs = dict(externs or {})
@@ -163,11 +191,10 @@ class Link:
         func = self.funcs.get(symbol)
         if func is None:
             raise HelperError(f"there is no program '{symbol}' in this object")
-        name = f"f{len(self._compiled)}"
-        source = generate(func, name, self.funcs.get, self.poison, self.branches)
+        source = self.sources.source(func, self.funcs.get, self.poison, self.branches)
         namespace = dict(self._base)
         exec(_code(source.text, f"<{symbol}>"), namespace)
-        compiled = namespace[name]
+        compiled = namespace[source.name]
         assert isinstance(compiled, FunctionType)
         self._compiled[symbol] = compiled
         self._sources[symbol] = self._by_code[compiled.__code__] = source
@@ -318,4 +345,4 @@ PROVIDERS: dict[str, Callable[..., object]] = {
 }
 """What the global names of generated code are bound to, by the kind asked for with `Emitter.need`."""
 
-__all__ = ["DEFAULT_BUDGET", "Compiled", "ExecutionLimit", "Handoff", "Link", "Need", "Unsupported"]
+__all__ = ["DEFAULT_BUDGET", "Compiled", "ExecutionLimit", "Handoff", "Link", "Need", "Sources", "Unsupported"]

@@ -20,7 +20,7 @@ from xdsl.ir import Operation
 from fsir.dialects import ebpf
 from fsir.dialects.placement import EdgeOp, PartOp
 from fsir.interp.branches import Branches
-from fsir.interp.codegen_link import DEFAULT_BUDGET, ExecutionLimit, Handoff, Link, Unsupported
+from fsir.interp.codegen_link import DEFAULT_BUDGET, ExecutionLimit, Handoff, Link, Sources, Unsupported
 from fsir.interp.core_relocations import has_relocations, relocated
 from fsir.interp.emit_base import UnsupportedOp
 from fsir.interp.emit_scalar import UndefinedResult
@@ -114,6 +114,7 @@ class InterpProgram:
     - `prog_type` overrides the type of the function.
     - `library` implements functions that only user space has (`library.load_library`).
     - `branches` gets to know what runs reach.
+    - `sources` keeps what is generated for the next program of the same functions.
 
     A placed module runs from its first part on. Raises SelectionError, MapError, ExecutionError.
     """
@@ -137,6 +138,7 @@ class InterpProgram:
         branches: Branches | None = None,
         kernel_types: KernelTypes | None = None,
         library: Mapping[str, Call] | None = None,
+        sources: Sources | None = None,
     ):
         if kernel_types is not None and has_relocations(module):
             module = relocated(module, kernel_types)
@@ -173,6 +175,7 @@ class InterpProgram:
                 budget=budget,
                 poison=poison,
                 branches=branches,
+                sources=sources,
             )
             entry = self.name if scope is scopes[0] else choose_program(scope, None, self.name).symbol
             self._parts.append(_Part(scope.sym_name.data if isinstance(scope, PartOp) else "", link, entry))

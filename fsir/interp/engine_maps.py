@@ -36,6 +36,21 @@ _MANAGED = {
 _POINTER_TAGS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr", "uptr"})
 """Type tags of pointers that only the kernel writes."""
 
+_DEFAULT_SIZE = 64
+_SIZED = {"perf_event_array", "sk_storage", "inode_storage", "task_storage", "cgrp_storage"}
+_SIZED |= {"cgroup_storage", "percpu_cgroup_storage"}
+"""Maps that have a size, or none, whatever their declaration says."""
+
+
+def missing_sizes(module: ModuleOp) -> dict[str, int]:
+    """Sizes for the maps whose size is left to the loader."""
+    declarations = (op for op in module.walk() if isinstance(op, DeclOp))
+    return {
+        op.sym_name.data: _DEFAULT_SIZE
+        for op in declarations
+        if op.internal is None and op.type.data not in _SIZED and not op.int_prop("max_entries")
+    }
+
 
 @dataclass
 class Variable:

@@ -109,13 +109,15 @@ Opened = Callable[[Contents, Branches], InterpProgram]
 """Gives the program to search packets for, with these contents of its maps, observed by these branches."""
 
 
-def explore(opened: Opened, cells: Iterable[Cell] = (), seed: int = 0, runs: int = RUNS) -> Coverage:
-    """Search packets for one program, and values for `cells` of its global data (`global_data`). Raises ExecutionError,
-    MapError or SelectionError where it cannot be run."""
+def explore(
+    opened: Opened, cells: Iterable[Cell] = (), seed: int = 0, runs: int = RUNS, states: int = STATES
+) -> Coverage:
+    """Search packets for one program, and values for `cells` of its global data (`global_data`), in up to `states`
+    states of the maps. Raises ExecutionError, MapError or SelectionError where it cannot be run."""
     search = _Search(opened, tuple(cells), random.Random(seed))
     cases = [search.case({}, runs)]
     idle = 0
-    while len(cases) < STATES and idle < IDLE and search.branches.open_sides():
+    while len(cases) < states and idle < IDLE and search.branches.open_sides():
         before = sum(search.branches.taken)
         cases.append(search.case(search.contents(cases[-1].maps), int(runs * LATER)))
         idle = 0 if sum(search.branches.taken) > before else idle + 1

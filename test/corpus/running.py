@@ -16,6 +16,7 @@ from fsir.dialects.ebpf import CallKfuncOp, CallLocalOp, CallOp, FuncOp, LdSymOp
 from fsir.dialects.map import DeclOp
 from fsir.interp import kfuncs
 from fsir.interp.branches import Branches
+from fsir.interp.codegen_link import Sources
 from fsir.interp.core_relocations import has_relocations, relocated
 from fsir.interp.engine import HOOKS, InterpProgram, version_code
 from fsir.interp.fib_file import fib_from
@@ -227,9 +228,16 @@ def interpreted(
         externs={"LINUX_KERNEL_VERSION": version_code(kernel)},
         poison=poison,
         branches=branches,
+        sources=_sources(module),
     )
     program.machine.fib = ROUTES
     return program
+
+
+@lru_cache(maxsize=4)
+def _sources(module: ModuleOp) -> Sources:
+    """What is generated for a module, which nobody changes any more."""
+    return Sources()
 
 
 @lru_cache(maxsize=4)
