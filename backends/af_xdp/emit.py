@@ -145,6 +145,7 @@ def _map_table(uses: Iterable[MapUse]) -> str:
             "read_only": _bool(use.read_only),
             "by_program": _bool(use.type_name in BY_PROGRAM),
             "ages": _bool(use.type_name in AGING_TYPES),
+            "counted": _bool(use.counted),
             "wants_mmap": _bool(use.sharing == "mmap"),
             "shared": _bool(use.shared),
             "written": _bool(use.written),

@@ -11,6 +11,7 @@ from fsir.backends.af_xdp.ops_packet import bits_of
 from fsir.backends.af_xdp.writer import RULES, Emitter, Needs, c_type, rule, width_of
 from fsir.dialects import map as maps
 from fsir.driver.diagnostics import fail
+from fsir.placement.additions import is_countable
 
 
 def _bytes_of(op: Operation, values: Sequence[SSAValue], size: int, what: str, e: Emitter) -> str:
@@ -118,6 +119,9 @@ def _atomic(op: Operation, e: Emitter) -> None:
     if width not in (32, 64) or op.op.data not in ("add", "or", "and", "xor"):
         fail(op, f"there is no atomic {op.op.data} of {width} bits")
     at = atomic_at(op, op.value, op.int_prop("off"), width, e)
+    if is_countable(op) and e.map_counted(op, op.value):
+        e.line(f"fs_map_add(run, {at}, {width // 8}, {e.use(op.arg)});")
+        return
     call = f"fs_atomic_{op.op.data}{width}(run, {at}, {e.use(op.arg)})"
     if op.res is None:
         e.line(f"{call};")

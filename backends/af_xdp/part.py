@@ -46,6 +46,11 @@ class MapUse:
         return self.decl.type.data
 
     @property
+    def counted(self) -> bool:
+        """Whether additions to its values are made in the kernel, where other parts add to them at the same time."""
+        return self.sharing in ("counted", "turns")
+
+    @property
     def read_only(self) -> bool:
         """Whether values cannot be changed through their address."""
         return self.type_name in READ_ONLY_VALUES or bool(self.decl.int_prop("flags") & BPF_F_RDONLY_PROG)
@@ -96,6 +101,9 @@ class Part:
     def map_sizes(self, name: str) -> tuple[int, int]:
         decl = self.maps[name].decl
         return decl.key_size.data, decl.value_size.data
+
+    def map_counted(self, op: Operation, address: SSAValue) -> bool:
+        return isinstance(address.type, ValueType) and any(self._map(op, name).counted for name in address.type.names)
 
     def map_writable(self, op: Operation, name: str) -> None:
         use = self._map(op, name)

@@ -96,6 +96,10 @@ class Emitter(Protocol):
         """Key and value size in bytes of a map that `map_index` knows."""
         ...
 
+    def map_counted(self, op: Operation, address: SSAValue) -> bool:
+        """Whether what is added to a map value at an address has to be added in the kernel, where others add, too."""
+        raise NotImplementedError
+
     def map_writable(self, op: Operation, name: str) -> None:
         """Fail at `op` unless the map's values may be changed through their address."""
         ...

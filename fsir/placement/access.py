@@ -4,7 +4,7 @@ Kinds of access, from what they mean for sharing:
 
     lookup   whether a key is there (an array's lookup is no access: its keys always are)
     read     bytes of a value
-    add      `value += x` where nobody looks at the result: commutative
+    add      `value += x` where nobody looks at the result, which is atomic or can be made so: commutative
     write    other stores and atomics through a value's address
     update   whole values put in, by key
     delete   keys removed
@@ -17,9 +17,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 
-from xdsl.dialects import arith
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Attribute, Block, Operation, SSAValue
+from xdsl.ir import Block, Operation
 from xdsl.traits import IsTerminator
 
 from fsir.analysis.libraries import Unknown, prototype_of
@@ -29,6 +28,7 @@ from fsir.dialects import map as maps
 from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import DeclOp, HandleType, MapsType, ValueType, outer_name
 from fsir.interp.helpers import HELPERS, ArgKind, Helper
+from fsir.placement.additions import is_addition, is_countable, is_displacement
 
 
 class Kind(StrEnum):
@@ -209,7 +209,6 @@ def _of_any(type_: MapsType, kind: Kind, op: Operation) -> Iterator[Access]:
 
 
 _MEMORY = (ebpf.LdxOp, ebpf.StxOp, ebpf.StOp, ebpf.AtomicOp, ebpf.AtomicFetchOp, ebpf.CmpxchgOp)
-_CHANGING = ebpf.StxOp | ebpf.StOp | ebpf.AtomicOp | ebpf.AtomicFetchOp | ebpf.CmpxchgOp
 _MEMORY_ARGS: Mapping[ArgKind, tuple[Kind, ...]] = {
     ArgKind.KEY: (Kind.READ,),
     ArgKind.VALUE: (Kind.READ,),
@@ -240,9 +239,9 @@ def _through_value(op: Operation, index: int, helper: Helper | None) -> Iterable
     if isinstance(op, maps.LoadOp):
         return () if is_addition(op) else (Kind.READ,)
     if isinstance(op, maps.StoreOp) and index == 0:
-        return (Kind.ADD,) if addition_of(op) is not None else (Kind.WRITE,)
+        return (Kind.ADD,) if is_countable(op) else (Kind.WRITE,)
     if isinstance(op, maps.AtomicOp) and index == 0:
-        return (Kind.ADD,) if op.op.data == "add" and (op.res is None or not op.res.uses) else (Kind.READ, Kind.WRITE)
+        return (Kind.ADD,) if is_countable(op) else (Kind.READ, Kind.WRITE)
     if isinstance(op, maps.LookupAtOp | maps.DeleteAtOp | maps.UpdateAtOp):
         return (Kind.READ,)
     if is_displacement(op):
@@ -263,78 +262,3 @@ def _through_handle(op: Operation, helper: Helper | None) -> Iterable[Kind]:
     if isinstance(op, maps.HitOp) or op.has_trait(IsTerminator) or is_displacement(op):
         return ()
     return _BY_HELPER.get(helper.name if helper is not None else "", (Kind.OPAQUE,))
-
-
-def is_displacement(op: Operation) -> bool:
-    """Whether the operation adds to an address of a map value, the result being an address of the same thing, or only
-    forgets of which of some maps it is one, or which of them a handle is."""
-    if isinstance(op, ebpf.CastOp):
-        source, result = op.operands[0].type, op.results[0].type
-        return isinstance(source, MapsType) and type(source) is type(result) and set(source.names) <= set(result.names)
-    return (
-        isinstance(op, ebpf.AluRIOp | ebpf.AluRROp)
-        and op.row.op in ("add", "sub")
-        and any(operand.type == op.results[0].type for operand in op.operands)
-        and isinstance(op.results[0].type, ValueType)
-    )
-
-
-def addition_of(store: maps.StoreOp) -> tuple[maps.LoadOp, SSAValue] | None:
-    """For `*p = *p + x`: the load and x, when nothing else uses what was loaded, and nothing comes between."""
-    add = store.stored.owner
-    if not isinstance(add, arith.AddiOp) or not _single_use(add.result) or add.parent is not store.parent:
-        return None
-    for load, other in ((add.lhs.owner, add.rhs), (add.rhs.owner, add.lhs)):
-        if (
-            isinstance(load, maps.LoadOp)
-            and load.value is store.value
-            and load.int_prop("off") == store.int_prop("off")
-            and load.parent is store.parent
-            and _single_use(load.res)
-            and _quiet_between(load, store)
-        ):
-            return load, other
-    return None
-
-
-def is_addition(load: maps.LoadOp) -> bool:
-    """Whether a load is the first half of `*p = *p + x`."""
-    uses = list(load.res.uses)
-    if len(uses) != 1 or not isinstance(add := uses[0].operation, arith.AddiOp):
-        return False
-    stores = [use.operation for use in add.result.uses]
-    if len(stores) != 1 or not isinstance(stores[0], maps.StoreOp):
-        return False
-    found = addition_of(stores[0])
-    return found is not None and found[0] is load
-
-
-def _single_use(value: SSAValue[Attribute]) -> bool:
-    return len(list(value.uses)) == 1
-
-
-def _quiet_between(first: Operation, last: Operation) -> bool:
-    """Whether only pure operations, and other accesses to map values, lie between two operations of a block."""
-    op = first.next_op
-    while op is not None and op is not last:
-        if isinstance(op, ebpf.CallOp | ebpf.CallLocalOp | ebpf.CallKfuncOp | ebpf.CallxOp):
-            return False
-        if isinstance(op, maps.StoreOp | maps.AtomicOp):
-            if not _different_maps(op.operands[0].type, first.operands[0].type) and not _different_bytes(op, first):
-                return False
-        elif isinstance(op, maps.UpdateOp | maps.UpdateAtOp | maps.DeleteOp | maps.DeleteAtOp | _CHANGING):
-            return False
-        op = op.next_op
-    return op is last
-
-
-def _different_maps(one: Attribute, other: Attribute) -> bool:
-    """Whether no value is behind addresses of both types. (A map of maps may have any map.)"""
-    assert isinstance(one, ValueType) and isinstance(other, ValueType)
-    known = all(outer_name(name) is None for name in (*one.names, *other.names))
-    return known and not set(one.names) & set(other.names)
-
-
-def _different_bytes(a: Operation, b: Operation) -> bool:
-    assert isinstance(a, ebpf.EbpfOp) and isinstance(b, ebpf.EbpfOp)
-    return a.operands[0] is b.operands[0] and abs(a.int_prop("off") - b.int_prop("off")) >= 8

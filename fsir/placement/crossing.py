@@ -26,7 +26,8 @@ from fsir.dialects import map as maps
 from fsir.dialects.map import ValueType
 from fsir.dialects.packet import CtxType, EndType, MetaType, PtrType
 from fsir.passes._rewrite import relocation_of
-from fsir.placement.access import ANY_MAP, CHANGES, MOVES, MapAccesses, is_displacement
+from fsir.placement.access import ANY_MAP, CHANGES, MOVES, MapAccesses
+from fsir.placement.additions import is_displacement
 from fsir.placement.element import Element, Lookup, element_of, same_key
 from fsir.placement.facts import Facts
 from fsir.placement.graph import FlowGraph

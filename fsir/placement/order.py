@@ -24,11 +24,10 @@ from fsir.analysis.effects import FRAME, EffectTable
 from fsir.dialects import ebpf
 from fsir.dialects import map as maps
 from fsir.placement.access import ANY_MAP, Access, Kind
-from fsir.placement.counting import is_countable
 from fsir.placement.crossing import Crossing, Field, Impossible
 from fsir.placement.cuts import PartCuts, fill_liveness
 from fsir.placement.decide import Chooser, Placed
-from fsir.placement.sharing import conflict, is_mapped
+from fsir.placement.sharing import conflict
 from fsir.placement.stopping import INF
 
 SEQUENTIAL, PER_FLOW, COMMUTING = "sequential", "per-flow", "commuting"
@@ -206,14 +205,12 @@ class _Order:
 
     def _clash(self, one: Access, other: Access) -> bool:
         """Whether it matters which of two accesses, the second in user space, comes first."""
-        (name, kind, op), (other_name, other_kind, other_op) = one, other
+        (name, kind, _), (other_name, other_kind, _) = one, other
         if name != other_name:
             return ANY_MAP in (name, other_name)
         if {kind, other_kind} <= _LOOKS or {(kind, other_kind), (other_kind, kind)} & _HARMLESS:
             return False
-        declaration = self.declarations.get(name)
-        counted = declaration is not None and is_mapped(declaration) and is_countable(op) and is_countable(other_op)
-        return not (kind is other_kind is Kind.ADD and counted)
+        return not kind is other_kind is Kind.ADD
 
     def _first_active(self, block: Block, triggers: set[Operation]) -> int | None:
         """The number of the first operation that would show if it were done twice, or has to wait; None without one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations_with_replacement
 
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, SymbolRefAttr
@@ -13,7 +14,7 @@ from fsir.dialects.placement import EdgeOp, PartOp, ShareOp
 from fsir.driver.diagnostics import fail
 from fsir.placement.access import ANY_MAP, Kind, MapAccesses
 from fsir.placement.counting import make_atomic
-from fsir.placement.sharing import Sharing, conflict, mechanisms
+from fsir.placement.sharing import Sharing, conflict, is_mapped, mechanisms
 from fsir.placement.targets import Target, load
 
 COMMUTING = "commuting"
@@ -47,7 +48,7 @@ def share_maps(module: ModuleOp) -> None:
             shared.append((name, sharing))
             op = _share(name, [names[target] for target in among], sharing)
             module.body.block.insert_op_before(op, parts[0])
-    _count_atomically(parts, targets, touches)
+    _count_atomically(module, parts, targets, touches, declarations)
     if "placement.decision" not in module.attributes:  # decompose knows more
         _set_order(edges, shared, touches)
 
@@ -98,13 +99,28 @@ def _share(name: str, parts: list[str], sharing: Sharing) -> ShareOp:
     return ShareOp.create(properties=properties)
 
 
-def _count_atomically(parts: list[PartOp], targets: dict[str, Target], touches: Touches) -> None:
-    """Where parts on several CPUs add to the values of a map in memory, no addition may be lost."""
+def _count_atomically(
+    module: ModuleOp,
+    parts: list[PartOp],
+    targets: dict[str, Target],
+    touches: Touches,
+    declarations: Mapping[str, DeclOp],
+) -> None:
+    """Where several parts add to the values of a map in memory, no addition may be lost; nor where one does in user
+    space, to what is not in its memory."""
     hosts = {part: target for part, target in targets.items() if target.kind != "p4"}
-    names = {name for name, by_part in touches.items() if sum(Kind.ADD in by_part.get(part, ()) for part in hosts) > 1}
-    for part in parts:
-        if part.sym_name.data in hosts and names:
-            make_atomic([op for op in part.body.block.ops if isinstance(op, FuncOp)], names)
+    names = set()
+    for name, by_part in touches.items():
+        adding = [target for part, target in hosts.items() if Kind.ADD in by_part.get(part, ())]
+        sharing = [part for part in hosts if part in by_part]
+        afar = name in declarations and not is_mapped(declarations[name])
+        if len(adding) > 1 or (len(sharing) > 1 and afar and any(target.kind == "af-xdp" for target in adding)):
+            names.add(name)
+    if names:
+        places = [part.body.block for part in parts if part.sym_name.data in hosts]
+        bodies = [module.body.block] if any(target.kind == "xdp" for target in hosts.values()) else []
+        funcs = [op for block in (*places, *bodies) for op in block.ops if isinstance(op, FuncOp) and not op.is_raw()]
+        make_atomic(funcs, names)
 
 
 def _set_order(edges: list[EdgeOp], shared: list[tuple[str, Sharing]], touches: Touches) -> None:

@@ -15,7 +15,8 @@ from fsir.placement.targets import Target
 
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _READS = frozenset({Kind.LOOKUP, Kind.READ, Kind.REDIRECT})
-_THROUGH_ADDRESS = frozenset({Kind.ADD, Kind.WRITE, Kind.OPAQUE})
+_IN_PLACE = frozenset({Kind.ADD, Kind.WRITE})
+_COUNTS = frozenset({Kind.ADD, Kind.LOOKUP})
 _BY_KEY = frozenset({Kind.UPDATE, Kind.DELETE})
 
 
@@ -69,11 +70,12 @@ def _with_user(declaration: DeclOp, kernel: Kind, user: Kind, turns: bool) -> st
         return None
     if turns:
         return None
-    if "percpu" in kind:
+    counted = {kernel, user} <= _COUNTS and not declaration.int_prop("pinning")
+    if "percpu" in kind and not counted:
         return f"map '{name}' has a value per CPU, and user space is on none"
-    if user in _THROUGH_ADDRESS:
+    if user is Kind.WRITE:
         return f"map '{name}' is changed in place from user space, where that is a copy written back"
-    if user in _BY_KEY and kernel in _THROUGH_ADDRESS:
+    if user in _BY_KEY and kernel in _IN_PLACE:
         return f"elements of map '{name}' are replaced from user space while the kernel changes them in place"
     return None
 
@@ -133,6 +135,13 @@ def _of_hosts(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]], t
             "user space works on copies, while packets that would touch the map in the kernel wait behind",
             commutes,
         )
+    if any(Kind.ADD in kinds for target, kinds in touching.items() if target.kind == "af-xdp"):
+        return Sharing(
+            "counted",
+            "exact: what all parts add to a value is its sum at any time",
+            "user space only looks at it, replaces whole values, or adds, which a program in the kernel does for it",
+            commutes,
+        )
     return Sharing(
         "pinned",
         "that of the map's own operations",
@@ -143,4 +152,4 @@ def _of_hosts(declaration: DeclOp, touching: Mapping[Target, frozenset[Kind]], t
 
 def _commutes(touching: Mapping[Target, frozenset[Kind]]) -> bool:
     kinds = [set(k) for k in touching.values() if k]
-    return len(kinds) < 2 or all(k <= _READS for k in kinds) or all(k <= {Kind.ADD, Kind.LOOKUP} for k in kinds)
+    return len(kinds) < 2 or all(k <= _READS for k in kinds) or all(k <= _COUNTS for k in kinds)

@@ -132,6 +132,19 @@ ACCESSES = {
     "an array's element": ("array", "", set()),
     "read": ("array", READ, {Kind.READ}),
     "count": ("array", PLUS_ONE, {Kind.ADD}),
+    "count in one of two words": (
+        "array",
+        "%b = map.hit %v : !map.value<@m> -> i1\n"
+        "%far = ebpf.addi %v, 8 : !map.value<@m> -> !map.value<@m>\n"
+        "cf.cond_br %b, ^to(%v : !map.value<@m>), ^to(%far : !map.value<@m>)\n"
+        f"^to(%w : !map.value<@m>):\n{PLUS_ONE.replace('%v', '%w')}",
+        {Kind.ADD},
+    ),
+    "count across words": (
+        "array",
+        f"%w = ebpf.addi %v, 4 : !map.value<@m> -> !map.value<@m>\n{PLUS_ONE.replace('%v', '%w')}",
+        {Kind.READ, Kind.WRITE},
+    ),
     "count, and look": ("array", f"{PLUS_ONE} packet.verdict %o : i64", {Kind.READ, Kind.WRITE}),
     "write": ("array", f"%n = arith.constant 3 : i64\n {STORE}", {Kind.WRITE}),
     "atomic": ("array", 'map.atomic "add" %v[0], %one : !map.value<@m>, i64\n', {Kind.ADD}),
@@ -168,10 +181,11 @@ def test_accesses(name: str) -> None:
 R, A, W, U, D, L = Kind.READ, Kind.ADD, Kind.WRITE, Kind.UPDATE, Kind.DELETE, Kind.LOOKUP
 SHARING = [
     ("hash", R, R, True), ("hash", W, R, True), ("hash", U, R, True), ("hash", R, U, True), ("hash", L, D, True),
-    ("hash", A, U, False), ("hash", W, D, False), ("hash", R, A, False), ("hash", L, W, False),
+    ("hash", A, U, False), ("hash", W, D, False), ("hash", R, A, True), ("hash", A, A, True), ("hash", L, W, False),
     ("array", A, A, True), ("array", W, W, True), ("array", R, A, True), ("array", R, Kind.OPAQUE, False),
     ("lru_hash", R, R, True), ("lru_hash", L, U, True), ("lru_hash", A, U, False),
-    ("percpu_array", R, R, False), ("percpu_hash", A, A, False),
+    ("percpu_array", R, R, False), ("percpu_array", R, A, False), ("percpu_array", A, A, True),
+    ("percpu_hash", A, A, True), ("percpu_hash", L, A, True), ("percpu_hash", A, D, False),
     ("lpm_trie", R, R, True), ("devmap", Kind.REDIRECT, Kind.REDIRECT, True),
 ]  # fmt: skip
 
@@ -203,8 +217,15 @@ def test_sharing_with_the_nic(nic: Kind, other: Kind, legal: bool) -> None:
 def test_an_array_pinned_by_name_keeps_its_flags() -> None:
     """What is pinned already was made by someone else, perhaps without BPF_F_MMAPABLE."""
     pinned = declaration("array", extra="{pinning = #builtin.int<1>}")
+    assert conflict(pinned, (XDP, R), (USER, W)) is not None
+    assert conflict(declaration("array", 1 << 10, "{pinning = #builtin.int<1>}"), (XDP, R), (USER, W)) is None
+
+
+def test_values_per_cpu_that_others_may_count_in_are_left_to_the_kernel() -> None:
+    """Programs of other objects that add to what is pinned need not do so atomically: nobody else is on their CPU."""
+    pinned = declaration("percpu_array", extra="{pinning = #builtin.int<1>}")
     assert conflict(pinned, (XDP, A), (USER, A)) is not None
-    assert conflict(declaration("array", 1 << 10, "{pinning = #builtin.int<1>}"), (XDP, A), (USER, A)) is None
+    assert conflict(declaration("percpu_array"), (XDP, A), (USER, A)) is None
 
 
 def test_mechanisms() -> None:
@@ -216,6 +237,8 @@ def test_mechanisms() -> None:
     assert chosen("hash", kernel=W) == ["private"]
     assert chosen("hash", kernel=R, user=R) == ["pinned"]
     assert chosen("array", kernel=A, user=A) == ["mmap"]
+    assert chosen("percpu_array", kernel=A, user=A) == ["counted"]
+    assert chosen("hash", kernel=R, user=A) == ["counted"]
     assert chosen("hash", nic=R) == ["mirror"]
     assert chosen("array", nic=A, kernel=A, user=A) == ["split", "mmap"]
 

@@ -1,16 +1,18 @@
 /*
  * Maps whose elements cannot be had by plain system calls as a program has them: LRU hashes, where only a program's
- * lookup keeps an element alive, and maps with a value per CPU, where a system call gets and sets those of all. A small
- * program in the kernel makes the access, on the CPU whose value is meant; key and value go through memory that both map.
- * Each thread has its own.
+ * lookup keeps an element alive, and maps with a value per CPU, where a system call gets and sets those of all; and
+ * additions to values that others add to at the same time. A small program in the kernel makes the access, on the CPU
+ * whose value is meant; key and value go through memory that both map. Each thread has its own.
+ *
+ * The program may interrupt the kernel's part in the middle of an addition: both are atomic.
  */
 
-enum { FS_LOOKUP, FS_UPDATE, FS_STORE, FS_ACCESSES };
+enum { FS_LOOKUP, FS_UPDATE, FS_STORE, FS_ADD32, FS_ADD64, FS_ACCESSES };
 enum { FS_LARGEST_VALUE = 16384 }; /* offsets in instructions have 16 bits */
 
 struct fs_accessor {
 	int programs[FS_ACCESSES];
-	uint8_t *memory; /* int64 result, uint64 flags, key, value */
+	uint8_t *memory; /* int64 result, uint64 flags or offset, key, value or what to add */
 	uint32_t value;	 /* where that is */
 };
 
@@ -34,10 +36,26 @@ static size_t fs_copy_code(struct bpf_insn *code, uint8_t dst, uint32_t to, uint
 	return count;
 }
 
+/* Add to the word of the value at r7 that lies at the offset in the memory at r6; its size is 4 or 8. */
+static size_t fs_add_code(struct bpf_insn *code, uint32_t size, uint32_t value, uint32_t value_size, size_t *miss)
+{
+	size_t count = 0;
+
+	code[count++] = FS_LOAD(BPF_DW, 1, 6, 8);
+	code[count++] = fs_insn(BPF_ALU64 | BPF_AND | BPF_K, 1, 0, 0, -(int32_t)size);
+	*miss = count;
+	code[count++] = fs_insn(BPF_JMP | BPF_JGT | BPF_K, 1, 0, 0, (int32_t)(value_size - size));
+	code[count++] = fs_insn(BPF_ALU64 | BPF_ADD | BPF_X, 7, 1, 0, 0);
+	code[count++] = FS_LOAD(BPF_DW, 1, 6, (int16_t)value);
+	code[count++] = fs_insn(BPF_STX | BPF_ATOMIC | (size == 4 ? BPF_W : BPF_DW), 7, 1, 0, BPF_ADD);
+	return count;
+}
+
 static int fs_make_access(const struct fs_map *map, int kind, int memory, uint32_t value)
 {
 	struct bpf_insn *code = calloc(64 + 2 * ((size_t)map->value_size / 8 + 4), sizeof(*code));
-	size_t n = 0, miss;
+	const uint32_t added = kind == FS_ADD32 ? 4 : 8;
+	size_t n = 0, miss, outside = 0;
 	int program;
 
 	if (!code)
@@ -59,10 +77,20 @@ static int fs_make_access(const struct fs_map *map, int kind, int memory, uint32
 		code[n++] = FS_MOV_IMM(0, -ENOENT);
 		miss = n;
 		code[n++] = fs_insn(BPF_JMP | BPF_JEQ | BPF_K, 7, 0, 0, 0);
-		n += kind == FS_LOOKUP ? fs_copy_code(code + n, 6, value, 7, 0, map->value_size) :
-					 fs_copy_code(code + n, 7, 0, 6, value, map->value_size);
+		if (kind == FS_LOOKUP) {
+			n += fs_copy_code(code + n, 6, value, 7, 0, map->value_size);
+		} else if (kind == FS_STORE) {
+			n += fs_copy_code(code + n, 7, 0, 6, value, map->value_size);
+		} else {
+			size_t from = n;
+
+			n += fs_add_code(code + n, added, value, map->value_size, &outside);
+			outside += from;
+		}
 		code[n++] = FS_MOV_IMM(0, 0);
 		code[miss].off = (int16_t)(n - miss - 1);
+		if (outside)
+			code[outside].off = (int16_t)(n - outside - 1);
 	}
 	code[n++] = FS_STORE(BPF_DW, 6, 0, 0);
 	code[n++] = FS_MOV_IMM(0, 0);
@@ -72,6 +100,14 @@ static int fs_make_access(const struct fs_map *map, int kind, int memory, uint32
 	if (program < 0)
 		fs_die("the kernel refuses the access to the map %s by a program: %s", map->name, strerror(-program));
 	return program;
+}
+
+/* Whether an access to a map of this kind may be asked for. */
+static bool fs_is_accessed(const struct fs_map *map, int kind)
+{
+	if (kind < FS_ADD32)
+		return map->by_program;
+	return map->counted && map->value_size >= (kind == FS_ADD32 ? 4 : 8);
 }
 
 static struct fs_accessor *fs_make_accessor(const struct fs_map *map)
@@ -91,7 +127,7 @@ static struct fs_accessor *fs_make_accessor(const struct fs_map *map)
 	if (accessor->memory == MAP_FAILED)
 		fs_die("cannot map memory to access the map %s: %s", map->name, strerror(errno));
 	for (int kind = 0; kind < FS_ACCESSES; kind++)
-		accessor->programs[kind] = fs_make_access(map, kind, memory, value);
+		accessor->programs[kind] = !fs_is_accessed(map, kind) ? -1 : fs_make_access(map, kind, memory, value);
 	close(memory);
 	return accessor;
 }
@@ -104,7 +140,7 @@ static struct fs_accessor **fs_make_accessors(void)
 	if (!all)
 		fs_die("out of memory");
 	for (uint32_t index = 0; index < FS_MAP_COUNT; index++)
-		if (fs_maps[index].by_program && !fs_maps[index].in_memory)
+		if ((fs_maps[index].by_program || fs_maps[index].counted) && !fs_maps[index].in_memory)
 			all[index] = fs_make_accessor(&fs_maps[index]);
 	return all;
 }
@@ -169,6 +205,18 @@ static int fs_env_store(struct fs_run *run, uint32_t index, const uint8_t *key, 
 
 	(void)token;
 	return error == -ENOENT ? 0 : error; /* deleted meanwhile: what is written to it is lost, as in the kernel */
+}
+
+static int fs_env_add(struct fs_run *run, uint32_t index, const uint8_t *key, uint64_t token, uint32_t offset,
+		      uint32_t size, uint64_t by)
+{
+	struct fs_accessor *accessor = run->accessors[index];
+	int error;
+
+	(void)token;
+	memcpy(accessor->memory + accessor->value, &by, sizeof(by));
+	error = fs_access(run, index, size == 4 ? FS_ADD32 : FS_ADD64, key, NULL, offset);
+	return error == -ENOENT ? 0 : error;
 }
 
 static void fs_env_hold(struct fs_run *run)

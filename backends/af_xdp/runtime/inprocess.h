@@ -69,6 +69,21 @@ static int fs_env_take(struct fs_run *run, uint32_t map, uint8_t *value, bool re
 	return fs_host.take(map, value, remove);
 }
 
+static int fs_env_add(struct fs_run *run, uint32_t map, const uint8_t *key, uint64_t token, uint32_t offset,
+		      uint32_t size, uint64_t by)
+{
+	uint8_t *value = malloc(fs_maps[map].value_size + 1);
+	int error = value ? fs_host.lookup(map, key, value, &token) : -ENOMEM;
+
+	(void)run;
+	if (!error) {
+		fs_add_to(value + offset, size, by);
+		error = fs_host.store(map, key, token, value);
+	}
+	free(value);
+	return error == -ENOENT ? 0 : error;
+}
+
 static void fs_env_touch(struct fs_run *run, uint32_t map, const uint8_t *key)
 {
 	uint8_t *value = malloc(fs_maps[map].value_size + 1);

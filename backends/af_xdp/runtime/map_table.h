@@ -8,6 +8,7 @@ struct fs_map {
 	bool read_only;		/* values may not be written through their address */
 	bool wants_mmap;	/* shared by mapping the array */
 	bool by_program;	/* accesses are made by a program in the kernel, see accessor.h */
+	bool counted;		/* others add to its values, too: additions are made by a program in the kernel */
 	bool ages;		/* a lookup keeps the element alive */
 	bool shared;		/* other parts use it, too */
 	bool written;		/* the program may write through the address of a value */

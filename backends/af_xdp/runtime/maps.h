@@ -3,7 +3,7 @@
  *
  *   direct   an array that is mapped into this process: a lookup gives an address in it
  *   copied   everything else: a lookup copies the value, and what the program has changed in the copy is written back
- *            when the packet is done
+ *            when the packet is done; what it adds to a value that others add to, too, is added there at once
  *
  * Two lookups of one element give the same copy. An update or delete through the map ends a copy's connection with the
  * map where the kernel puts a new element in place of the old one (hash, LPM), and refreshes it where the kernel writes
@@ -38,6 +38,8 @@ static int fs_env_delete(struct fs_run *run, uint32_t map, const uint8_t *key);
 static int fs_env_store(struct fs_run *run, uint32_t map, const uint8_t *key, uint64_t token, const uint8_t *value);
 static int fs_env_push(struct fs_run *run, uint32_t map, const uint8_t *value, uint64_t flags);
 static int fs_env_take(struct fs_run *run, uint32_t map, uint8_t *value, bool remove);
+static int fs_env_add(struct fs_run *run, uint32_t map, const uint8_t *key, uint64_t token, uint32_t offset,
+		      uint32_t size, uint64_t by);
 static void fs_env_touch(struct fs_run *run, uint32_t map, const uint8_t *key);
 static void fs_env_hold(struct fs_run *run);
 static void fs_env_release(struct fs_run *run);
@@ -237,6 +239,34 @@ FS_API uint64_t fs_map_redirect(struct fs_run *run, uint32_t index, uint64_t key
 	}
 	run->redirect = (struct fs_redirect){ FS_TO_MAP_ENTRY, 0, index, number, flags & ~(uint64_t)ACTION };
 	return XDP_VERDICT_REDIRECT;
+}
+
+FS_INLINE void fs_add_to(uint8_t *at, uint32_t size, uint64_t by)
+{
+	fs_put(at, fs_get(at, size) + by, size);
+}
+
+/* Add to an aligned word of a map value: where that is a copy, to the element, and to what is known of it. */
+FS_API void fs_map_add(struct fs_run *run, uint8_t *at, uint32_t size, uint64_t by)
+{
+	fs_aligned(run, at, size);
+	for (struct fs_value *value = run->values; value; value = value->next) {
+		const uint64_t offset = (uint64_t)(uintptr_t)at - (uint64_t)(uintptr_t)value->data;
+
+		if (offset >= fs_maps[value->map].value_size)
+			continue;
+		fs_add_to(at, size, by);
+		if (value->stale || !fs_maps[value->map].counted)
+			return; /* to be written back, or lost with the element */
+		fs_add_to(value->before + offset, size, by);
+		if (fs_env_add(run, value->map, value->key, value->token, (uint32_t)offset, size, by))
+			run->counters.map_errors++;
+		return;
+	}
+	if (size == 4)
+		fs_atomic_add32(run, at, by);
+	else
+		fs_atomic_add64(run, at, by);
 }
 
 /* Write back what the program changed in copies. */

@@ -17,8 +17,8 @@ placement.part @af_xdp on "af-xdp" {
   ^entry(%ctx: !packet.ctx):
     %key = arith.constant 1 : i32
     %v = map.lookup @flows(%key) : i32 -> !map.value<@flows>
-    %pass = arith.constant 2 : i64
-    packet.verdict %pass : i64
+    %n = map.load %v[0] : !map.value<@flows> -> i64
+    packet.verdict %n : i64
   }
 }
 

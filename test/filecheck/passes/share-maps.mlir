@@ -140,3 +140,64 @@ placement.part @xdp on "xdp" {
     packet.verdict %one : i64
   }
 }
+
+// -----
+
+// User space adds to what is not in its memory: by a program in the kernel, and every addition is one atomic operation,
+// those of programs beside the parts, too.
+
+map.decl @stats "percpu_array" key 4 value 8 entries 4 flags 0
+
+// CHECK: ebpf.func @beside
+// CHECK: map.atomic "add" %c[0], %one
+// CHECK-NOT: map.store
+// CHECK: placement.share @stats by "counted" {parts = [@xdp, @af_xdp], consistency = "exact: what all parts add
+ebpf.func @beside section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx: !packet.ctx):
+  %key = arith.constant 1 : i32
+  %one = arith.constant 1 : i64
+  %c = map.lookup @stats(%key) : i32 -> !map.value<@stats>
+  %old = map.load %c[0] : !map.value<@stats> -> i64
+  %new = arith.addi %old, %one : i64
+  map.store %c[0], %new : !map.value<@stats>, i64
+  packet.verdict %one : i64
+}
+// CHECK: placement.part @xdp
+// CHECK: map.atomic "add" %c[0], %one
+// CHECK-NOT: map.store
+placement.part @xdp on "xdp" {
+  ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
+  ^entry(%ctx: !packet.ctx):
+    %key = arith.constant 1 : i32
+    %one = arith.constant 1 : i64
+    %c = map.lookup @stats(%key) : i32 -> !map.value<@stats>
+    %hit = map.hit %c : !map.value<@stats> -> i1
+    cf.cond_br %hit, ^count, ^hand
+  ^count:
+    %old = map.load %c[0] : !map.value<@stats> -> i64
+    %new = arith.addi %old, %one : i64
+    map.store %c[0], %new : !map.value<@stats>, i64
+    cf.br ^hand
+  ^hand:
+    placement.handoff 1 to @af_xdp from %ctx carrying () : !packet.ctx
+  }
+}
+// CHECK: placement.part @af_xdp
+// CHECK: map.atomic "add" %c[0], %one
+placement.part @af_xdp on "af-xdp" {
+  ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
+  ^entry(%ctx: !packet.ctx):
+    %resume = placement.resume %ctx : !packet.ctx -> i32
+    placement.accept %ctx at 1 : !packet.ctx
+    %key = arith.constant 1 : i32
+    %one = arith.constant 1 : i64
+    %c = map.lookup @stats(%key) : i32 -> !map.value<@stats>
+    %hit = map.hit %c : !map.value<@stats> -> i1
+    cf.cond_br %hit, ^count, ^done
+  ^count:
+    map.atomic "add" %c[0], %one : !map.value<@stats>, i64
+    cf.br ^done
+  ^done:
+    packet.verdict %one : i64
+  }
+}
