@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
 
 from xdsl.dialects import arith, cf
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, i1, i64
@@ -50,7 +51,13 @@ def constant(value: int, type_: IntegerType = i64) -> arith.ConstantOp:
     value &= (1 << width) - 1
     if width > 1 and value >> (width - 1):
         value -= 1 << width
-    return arith.ConstantOp.create(properties={"value": IntegerAttr(value, type_)}, result_types=[type_])
+    return arith.ConstantOp.create(properties={"value": _number(value, type_)}, result_types=[type_])
+
+
+@lru_cache(maxsize=4096)
+def _number(value: int, type_: IntegerType) -> IntegerAttr[IntegerType]:
+    """The attribute, checked once."""
+    return IntegerAttr(value, type_)
 
 
 def constant_of(value: SSAValue) -> int | None:
@@ -109,6 +116,7 @@ def narrowed(word: SSAValue, width: int) -> tuple[list[Operation], SSAValue] | N
     return ops, word
 
 
+@cache
 def integer(width: int) -> IntegerType:
     """The scalar type of a width in bits."""
     return IntegerType(width)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from xdsl.ir import BlockArgument, Region, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 
-from fsir.analysis.cfg import erase_block_arg, predecessors, set_successor_operands, successor_operands
+from fsir.analysis.cfg import edges, predecessors, set_successor_operands, successor_operands
 
 
 def simplify_block_args(region: Region) -> int:
@@ -24,17 +24,34 @@ def _forward_redundant(region: Region) -> int:
     removed, again = 0, True
     while again:
         again = False
-        for block, edges in incoming.items():
-            if block is region.blocks.first or not edges:
+        for block, ways in incoming.items():
+            if block is region.blocks.first or not ways or not block.args:
                 continue
+            passed = [list(successor_operands(op, i)) for op, i in ways]
+            gone: list[BlockArgument] = []
             for arg in reversed(block.args):
-                values = {successor_operands(op, i)[arg.index] for op, i in edges} - {arg}
+                values = {row[arg.index] for row in passed} - {arg}
                 if len(values) == 1 and (value := values.pop()).type == arg.type:
                     arg.replace_all_uses_with(value)
-                    erase_block_arg(block, arg.index, edges)
-                    removed += 1
-                    again = True
+                    passed = [[value if other is arg else other for other in row] for row in passed]
+                    gone.append(arg)
+            if gone:
+                _erase_args(block, gone, ways, passed)
+                removed += len(gone)
+                again = True
     return removed
+
+
+def _erase_args(
+    block: Block, gone: list[BlockArgument], ways: list[tuple[Operation, int]], passed: list[list[SSAValue]]
+) -> None:
+    """Remove arguments that nothing uses, the last one first, and what is passed to them: all of a block at once, for
+    each change of what a terminator passes writes down all that it passes."""
+    indices = {arg.index for arg in gone}
+    for (op, i), row in zip(ways, passed, strict=True):
+        set_successor_operands(op, i, [value for index, value in enumerate(row) if index not in indices])
+    for arg in gone:
+        block.erase_arg(arg)
 
 
 def remove_dead_args(region: Region) -> int:
@@ -65,13 +82,14 @@ def _live_args(region: Region) -> set[SSAValue]:
     work: list[SSAValue] = list(live)
     for block in region.blocks:
         for op in block.ops:
+            operands = op.operands
             passed = 0
-            for index, successor in enumerate(op.successors):
-                values = successor_operands(op, index)
-                passed += len(values)
-                for value, arg in zip(values, successor.args, strict=True):
-                    feeding[arg].append(value)
-            work += op.operands[: len(op.operands) - passed]
+            if op is block.last_op:
+                for successor, values in edges(block):
+                    passed += len(values)
+                    for value, arg in zip(values, successor.args, strict=True):
+                        feeding[arg].append(value)
+            work += operands[: len(operands) - passed] if passed else operands
     while work:
         value = work.pop()
         if isinstance(value, BlockArgument) and (value not in live or value in feeding):

@@ -119,6 +119,8 @@ class _Flow:
         self.context = CONTEXT_FIELDS.get(func.type_name or "", {})
         self.starts = packet_starts(func)
         self._places: dict[SSAValue, Place] = {}
+        self._parts: dict[tuple[Owner, int, int], dict[SSAValue, tuple[int, ...]]] = {}
+        self._behind: dict[tuple[Owner, int, str], list[Place]] = {}
         self.told: dict[tuple[Place, SSAValue], _Said] = {}
         """Fields that say what is at an address, of those that are joined together."""
         self.called: dict[Block, Headers] = {}
@@ -230,17 +232,24 @@ class _Flow:
             if header.selector is None or header.following is None or not places:
                 continue
             first, count = header.selector
-            parts: dict[SSAValue, tuple[int, ...]] = {}
-            for load in self.loads.get(base, ()):
-                at, size = self.place(load.ptr, load.off.data)[1] - (start + first), _size(load.res)
-                if 0 <= at <= count - size:
-                    parts[load.res] = tuple(range(at, at + size))
-            for fetch in self.fetches if base == START else ():
-                at, size = fetch.off.data - (start + first), _size(fetch.res)
-                if 0 <= at <= count - size:
-                    parts[fetch.res] = tuple(range(at + size - 1, at - 1, -1))
+            parts = self.parts(base, start + first, count)
             for place in places if parts else ():
                 self.selected.add(Choice(place, header.following, count, parts), block)
+
+    def parts(self, base: Owner, first: int, count: int) -> Mapping[SSAValue, tuple[int, ...]]:
+        """What the function reads of a field: the values, and which bytes of the field they have."""
+        if (base, first, count) in self._parts:
+            return self._parts[base, first, count]
+        parts = self._parts[base, first, count] = dict[SSAValue, tuple[int, ...]]()
+        for load in self.loads.get(base, ()):
+            at, size = self.place(load.ptr, load.off.data)[1] - first, _size(load.res)
+            if 0 <= at <= count - size:
+                parts[load.res] = tuple(range(at, at + size))
+        for fetch in self.fetches if base == START else ():
+            at, size = fetch.off.data - first, _size(fetch.res)
+            if 0 <= at <= count - size:
+                parts[fetch.res] = tuple(range(at + size - 1, at - 1, -1))
+        return parts
 
     # Where paths meet
 
@@ -360,14 +369,17 @@ class _Flow:
         owner, at = self._places.get(base, (base, 0))
         return owner, at + distance + offset
 
-    def behind(self, owner: Owner, start: int, protocol: str) -> Iterator[Place]:
+    def behind(self, owner: Owner, start: int, protocol: str) -> Sequence[Place]:
         """The places of what follows a header: behind its fixed part, and where the program goes on by the length that
         the header has."""
-        yield owner, start + HEADERS[protocol].length
-        for op in self.advances.get(owner, ()):
-            distance = self.distance(op, owner, start, protocol)
-            if distance is not None:
-                yield (op.res, distance)
+        key = owner, start, protocol
+        if key not in self._behind:
+            found = self._behind[key] = [(owner, start + HEADERS[protocol].length)]
+            for op in self.advances.get(owner, ()):
+                distance = self.distance(op, owner, start, protocol)
+                if distance is not None:
+                    found.append((op.res, distance))
+        return self._behind[key]
 
     def distance(self, op: packet.AdvanceOp, owner: Owner, start: int, protocol: str) -> int | None:
         """How far from an advance by a header's own length field the end of that header is."""

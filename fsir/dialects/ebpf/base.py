@@ -204,12 +204,14 @@ class BranchOp(EbpfOp):
 
     def set_successor_operands(self, index: int, values: Sequence[SSAValue]) -> None:
         """Replace the values passed to a successor."""
-        fixed = list(self.fixed_operands())
-        passed = [list(self.successor_operands(i)) for i in range(len(self.successors))]
-        passed[index] = list(values)
-        self.operands = [*fixed, *(value for group in passed for value in group)]
-        if len(self.successors) > 1:
-            self.properties[SEGMENTS] = segments(*[1] * len(fixed), *map(len, passed))
+        bounds = self._bounds()
+        operands = self.operands
+        first, last = bounds[index], bounds[index + 1]
+        self.operands = [*operands[:first], *values, *operands[last:]]
+        if len(values) != last - first and len(self.successors) > 1:
+            sizes = [bounds[i + 1] - bounds[i] for i in range(len(self.successors))]
+            sizes[index] = len(values)
+            self.properties[SEGMENTS] = segments(*[1] * bounds[0], *sizes)
 
 
 class RelocatableOp(EbpfOp):
