@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from af_xdp_helpers import FRAME, agree, needs_compiler, parse, process, xdp
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import IntegerType, ModuleOp
 
 from fsir.analysis.effects import EffectTable
 from fsir.analysis.in_bounds import InBounds
@@ -70,7 +70,8 @@ def proven(code: str) -> list[bool]:
     for op in func.walk():
         if isinstance(op, accesses):
             word = op.results[0] if op.results else op.operands[1]
-            width = op.row.width if isinstance(op, ebpf.LdxOp | ebpf.StxOp) else word.type.width.data  # type: ignore[attr-defined]
+            assert isinstance(op, ebpf.LdxOp | ebpf.StxOp) or isinstance(word.type, IntegerType)
+            width = op.row.width if isinstance(op, ebpf.LdxOp | ebpf.StxOp) else word.type.width.data
             found.append(bounds.holds(op, op.operands[0], op.int_prop("off"), width // 8))
     return found
 
@@ -117,6 +118,7 @@ LESS = """
   %less = arith.addi %wide, %one : i64
   %ip = packet.advance %data, %less : !packet.ptr, i64 -> !packet.ptr
 """
+TWICE_GUARDED = DATA + END + guarded(15) + OFFSET + ADVANCED + guarded(20, "%ip", "more")
 MORE = """
   %mask = arith.constant {mask} : i64
   %some = arith.andi %wide, %mask : i64
@@ -207,26 +209,9 @@ PACKET = {
         f"cf.cond_br %ok, ^both, ^short\n^short:\ncf.br ^both\n^both:\n{read()}",
         [False],
     ),
-    "moved by a few bytes more, behind a guard": (
-        DATA
-        + END
-        + guarded(15)
-        + OFFSET
-        + ADVANCED
-        + guarded(20, "%ip", "more")
-        + MORE.format(mask=4)
-        + read("%tcp", 12),
-        [True, True],
-    ),
+    "moved by a few bytes more, behind a guard": (TWICE_GUARDED + MORE.format(mask=4) + read("%tcp", 12), [True, True]),
     "moved by too many bytes more, behind a guard": (
-        DATA
-        + END
-        + guarded(15)
-        + OFFSET
-        + ADVANCED
-        + guarded(20, "%ip", "more")
-        + MORE.format(mask=5)
-        + read("%tcp", 12),
+        TWICE_GUARDED + MORE.format(mask=5) + read("%tcp", 12),
         [True, False],
     ),
     "moved backwards": (
