@@ -274,6 +274,9 @@ class FunctionWriter:
             self.needs(Needs.BOUNDS)
         return f"run->{name}"
 
+    def length(self) -> str | None:
+        return f"{self._bounds['end']} - {self._bounds['data']}" if self._takes_bounds else None
+
     def frame_pointer(self) -> str:
         return "fp"
 

@@ -10,7 +10,6 @@ Everything else is copied in and written back, as the C does it against the kern
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +89,10 @@ class Outcome:
 
 
 class Library:
-    """The compiled source. Libraries are kept by content for the life of this process."""
-
-    _folder: tempfile.TemporaryDirectory[str] | None = None
+    """The compiled source, with static data of its own."""
 
     def __init__(self, source: bytes, *, flags: tuple[str, ...] = ()) -> None:
-        self.path = self._compiled(source, flags)
-        # A private copy in memory for each Library: the C's state is static.
-        copy = Path(tempfile.mkdtemp(dir=self.folder())) / "af_xdp.so"
-        shutil.copy(self.path, copy)
-        self.dll = ctypes.CDLL(str(copy))
-        shutil.rmtree(copy.parent)
+        self.dll = _opened(_compiled(source, (*_SHARED, *flags)))
         self.dll.fs_map_name.restype = c_char_p
         self.dll.fs_counter_names.restype = c_char_p
         self.dll.fs_counter_values.restype = POINTER(c_uint64)
@@ -108,21 +101,6 @@ class Library:
         self.dll.fs_process.restype = None
         self.dll.fs_order_at.restype = None
         self.dll.fs_attach.restype = None
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Where compiled libraries are."""
-        if cls._folder is None:
-            cls._folder = tempfile.TemporaryDirectory(prefix="fs-af-xdp-")
-        return Path(cls._folder.name)
-
-    @classmethod
-    def _compiled(cls, source: bytes, flags: tuple[str, ...]) -> Path:
-        key = hashlib.sha256(source + "\0".join(flags).encode()).hexdigest()[:24]
-        output = cls.folder() / f"{key}.so"
-        if not output.exists():
-            compile_c(source, output, *_SHARED, *flags)
-        return output
 
     @property
     def maps(self) -> list[str]:
@@ -138,6 +116,24 @@ class Library:
         names = self.dll.fs_counter_names().decode().split()
         values = self.dll.fs_counter_values()
         return {name: values[n] for n, name in enumerate(names)}
+
+
+@lru_cache(maxsize=32)
+def _compiled(source: bytes, arguments: tuple[str, ...]) -> bytes:
+    """The shared library that a compiler makes. Raises CompilerError."""
+    with tempfile.TemporaryDirectory(prefix="fs-af-xdp-") as folder:
+        output = Path(folder) / "library.so"
+        compile_c(source, output, *arguments)
+        return output.read_bytes()
+
+
+def _opened(library: bytes) -> ctypes.CDLL:
+    """The library in memory, from a file that is gone again: processes that have been forked clean nothing up at their
+    end. (A file without a name would be taken for the last one that had its descriptor's number.)"""
+    with tempfile.TemporaryDirectory(prefix="fs-af-xdp-") as folder:
+        path = Path(folder) / "library.so"
+        path.write_bytes(library)
+        return ctypes.CDLL(str(path))
 
 
 def compiler() -> str | None:
@@ -178,13 +174,10 @@ def link_words(libraries: Iterable[str | Path]) -> tuple[str, ...]:
     return tuple(word for each in libraries for word in (("-x", "none", str(each)) if each else ()))
 
 
-def shared_library(libraries: tuple[str, ...]) -> Path:
+def shared_library(libraries: tuple[str, ...]) -> ctypes.CDLL:
     """One shared library of all. Raises CompilerError."""
-    output = Library.folder() / f"library-{hashlib.sha256(repr(libraries).encode()).hexdigest()[:24]}.so"
-    compile_c(
-        b"", output, "-O1", "-shared", "-fPIC", "-Wl,--whole-archive", *link_words(libraries), "-Wl,--no-whole-archive"
-    )
-    return output
+    words = ("-Wl,--whole-archive", *link_words(libraries), "-Wl,--no-whole-archive")
+    return _opened(_compiled(b"", ("-O1", "-shared", "-fPIC", *words)))
 
 
 class Process:

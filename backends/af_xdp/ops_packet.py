@@ -47,7 +47,21 @@ def _advance(op: Operation, e: Emitter) -> None:
 @rule("packet.guard", pure=True)
 def _guard(op: Operation, e: Emitter) -> None:
     assert isinstance(op, packet.GuardOp)
+    length, wanted = e.length(), _from_start(op)
+    if length is not None and wanted is not None:
+        e.set(op.res, f"{length} >= {wanted}", 1)
+        return
     e.set(op.res, f"{plus(e.wide(op.ptr), op.int_prop('size'))} <= {e.wide(op.end)}", 1)
+
+
+def _from_start(op: packet.GuardOp) -> int | None:
+    """How many bytes from its start on a guard asks the packet for; None if it asks otherwise."""
+    if not isinstance(op.end.owner, packet.EndOp):
+        return None
+    wanted, start = op.int_prop("size"), op.ptr.owner
+    while isinstance(start, packet.OffsetOp):
+        wanted, start = wanted + start.int_prop("off"), start.ptr.owner
+    return wanted if isinstance(start, packet.DataOp) and wanted >= 0 else None
 
 
 @rule("packet.load", needs=Needs.NOTHING)

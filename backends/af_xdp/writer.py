@@ -84,6 +84,10 @@ class Emitter(Protocol):
         """An expression for where the packet begins (`data`) or ends (`end`)."""
         ...
 
+    def length(self) -> str | None:
+        """An expression for how many bytes the packet has; None where that may change."""
+        ...
+
     def fresh(self, hint: str) -> str:
         """A name that nothing else in the function has."""
         ...

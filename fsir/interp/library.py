@@ -47,7 +47,7 @@ def load_library(module: ModuleOp, paths: Sequence[str]) -> dict[str, Call]:
 def _opened(paths: tuple[str, ...]) -> ctypes.CDLL:
     from fsir.backends.af_xdp.inprocess import shared_library
 
-    return ctypes.CDLL(str(shared_library(paths)))
+    return shared_library(paths)
 
 
 def _refused(why: str) -> Call:

@@ -54,7 +54,7 @@ static void fs_report(FILE *to)
 		struct xdp_statistics kernel = { 0 };
 		socklen_t size = sizeof(kernel);
 
-		getsockopt(xsk_socket__fd(fs_queues[i]->socket), SOL_XDP, XDP_STATISTICS, &kernel, &size);
+		getsockopt(fs_queues[i]->fd, SOL_XDP, XDP_STATISTICS, &kernel, &size);
 		lost.rx_dropped += kernel.rx_dropped;
 		lost.rx_ring_full += kernel.rx_ring_full;
 		lost.rx_fill_ring_empty_descs += kernel.rx_fill_ring_empty_descs;
@@ -74,12 +74,12 @@ static void fs_report(FILE *to)
 }
 
 /* Whether the interface is still there: one that has gone takes its socket's queue along. */
-static void fs_check_socket(const struct fs_queue *queue)
+FS_APART static void fs_check_socket(const struct fs_queue *queue)
 {
 	int error = 0;
 	socklen_t size = sizeof(error);
 
-	getsockopt(xsk_socket__fd(queue->socket), SOL_SOCKET, SO_ERROR, &error, &size);
+	getsockopt(queue->fd, SOL_SOCKET, SO_ERROR, &error, &size);
 	if (error == ENETDOWN) {
 		fprintf(stderr, "af_xdp: error: the interface %s has gone\n", queue->port->interface);
 		__atomic_store_n(&fs_lost, true, __ATOMIC_RELAXED);
@@ -87,22 +87,27 @@ static void fs_check_socket(const struct fs_queue *queue)
 	}
 }
 
-static void fs_step(struct fs_queue *queue, int timeout_ms)
+/* Process packets that are there, or wait for some. */
+FS_HOT static void fs_step(struct fs_queue *queue, int timeout_ms)
 {
 	struct pollfd waiting;
 	bool idle;
 
 	if (queue->outstanding)
 		fs_complete(queue);
-	fs_refill(queue);
+	if (fs_can_refill(queue))
+		fs_refill(queue);
 	idle = !fs_receive(queue);
 	if (idle) {
-		waiting = (struct pollfd){ .fd = xsk_socket__fd(queue->socket), .events = POLLIN };
+		waiting = (struct pollfd){ .fd = queue->fd, .events = POLLIN };
 		if (timeout_ms ? !poll(&waiting, 1, timeout_ms) : !(++queue->idle & 0xffff))
 			fs_check_socket(queue);
 	}
-	fs_kick(queue, idle && !timeout_ms); /* poll() has asked for packets */
-	fs_publish(&queue->run);
+	idle &= !timeout_ms; /* poll() has asked for packets, and where some come, the kernel needs no waking up for them */
+	if (idle || queue->outstanding || fs_options.busy_poll)
+		fs_kick(queue, idle);
+	if (FS_ORDERED)
+		fs_publish(&queue->run);
 }
 
 static int fs_patience(void)
@@ -138,7 +143,7 @@ static void *fs_serve(void *argument)
 }
 
 /* The first queue, and what is asked of the process. */
-static void fs_serve_first(struct fs_queue *queue)
+FS_HOT FS_APART static void fs_serve_first(struct fs_queue *queue)
 {
 	uint64_t next = fs_now();
 

@@ -14,6 +14,8 @@
 #define FS_API FS_UNUSED static
 #define FS_INLINE FS_UNUSED static inline
 #define FS_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define FS_HOT __attribute__((hot))           /* what batches of packets need; the linker puts it in one place */
+#define FS_APART __attribute__((noinline))    /* what not each batch needs is not in between */
 
 #define FS_MAX_TICKETS 64         /* packets of a batch */
 #define FS_MAX_DEPTH 8            /* calls, as the kernel's MAX_CALL_FRAMES */

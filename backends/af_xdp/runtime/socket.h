@@ -16,25 +16,29 @@ enum { FS_RESERVED = 40, FS_TAILROOM = 320 }; /* struct xdp_frame, struct skb_sh
 
 _Static_assert((int)FS_BATCH <= (int)FS_MAX_TICKETS, "each packet of a batch may have a number");
 
+/* What every batch needs is together, at the beginning: a process that was asleep finds its caches cold. */
 struct fs_queue {
-	const struct fs_port *port;
-	pthread_t thread;
-	struct xsk_umem *umem;
-	struct xsk_socket *socket;
-	struct xsk_ring_prod fill, tx;
-	struct xsk_ring_cons completion, rx;
+	struct xsk_ring_cons rx;
+	struct xsk_ring_prod fill;
+	const struct xdp_desc *first, *turn, *behind; /* of a batch: its packets, and the one that is being processed */
 	uint8_t *memory;
-	uint64_t spare[FS_FRAMES]; /* frames that are in no ring */
+	uint64_t kept;	      /* those of the batch that are being transmitted, a bit for each */
+	uint32_t others;      /* those of the batch that are not dropped */
 	uint32_t spares;
 	uint32_t lent;	      /* frames that the kernel has for packets to come */
 	uint32_t outstanding; /* frames in transmission */
 	uint32_t prepared;    /* of those, on the transmit ring and not yet shown to the kernel */
 	uint32_t idle;	      /* looks for packets, in vain */
-	const struct xdp_desc *first, *turn, *behind; /* of a batch: its packets, and the one that is being processed */
-	uint64_t kept;	      /* those of the batch that are being transmitted, a bit for each */
-	uint32_t others;      /* those of the batch that are not dropped */
+	int fd;		      /* the socket's */
 	struct fs_reentry reentry;
 	struct fs_run run;
+	struct xsk_ring_prod tx;
+	struct xsk_ring_cons completion;
+	const struct fs_port *port;
+	pthread_t thread;
+	struct xsk_umem *umem;
+	struct xsk_socket *socket;
+	uint64_t spare[FS_FRAMES]; /* frames that are in no ring */
 };
 
 static struct fs_queue **fs_queues; /* of all interfaces */
@@ -71,9 +75,15 @@ static void fs_env_print(struct fs_run *run, const char *text, size_t length)
 	fputc('\n', stderr);
 }
 
-/* Lend frames to the kernel. How many it has is known here: looking at the ring would fetch a cache line that its CPU
- * writes all the time. */
-static void fs_refill(struct fs_queue *queue)
+/* Whether the kernel could have more frames. How many it has is known here: looking at the ring would fetch a cache line
+ * that its CPU writes all the time. */
+static bool fs_can_refill(const struct fs_queue *queue)
+{
+	return queue->lent < FS_FILL && queue->spares;
+}
+
+/* Lend frames to the kernel. */
+FS_APART static void fs_refill(struct fs_queue *queue)
 {
 	uint32_t at, count = FS_FILL - queue->lent;
 
@@ -92,7 +102,7 @@ static void fs_give_back(struct fs_queue *queue, uint64_t address)
 	queue->spare[queue->spares++] = address & ~(uint64_t)(FS_FRAME - 1);
 }
 
-static void fs_complete(struct fs_queue *queue)
+FS_APART static void fs_complete(struct fs_queue *queue)
 {
 	uint32_t at, count = xsk_ring_cons__peek(&queue->completion, FS_RING, &at);
 
@@ -133,7 +143,7 @@ static bool fs_is_zero_copy(const struct fs_queue *queue)
 	struct xdp_options options = { 0 };
 	socklen_t size = sizeof(options);
 
-	getsockopt(xsk_socket__fd(queue->socket), SOL_XDP, XDP_OPTIONS, &options, &size);
+	getsockopt(queue->fd, SOL_XDP, XDP_OPTIONS, &options, &size);
 	return options.flags & XDP_OPTIONS_ZEROCOPY;
 }
 
@@ -178,7 +188,7 @@ static uint8_t *fs_packet_memory(void)
 static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, uint32_t key)
 {
 	enum { TRIES = 50, PAUSE_MS = 20 };
-	int error, fd;
+	int error;
 
 	queue->memory = fs_packet_memory();
 	error = fs_create_socket(queue, port, key);
@@ -189,12 +199,12 @@ static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, u
 	if (error)
 		fs_die("cannot open an AF_XDP socket on %s, queue %u: %s%s", port->interface, key, strerror(-error),
 		       fs_socket_advice(-error));
-	for (uint32_t frame = 0; frame < FS_FRAMES; frame++)
+	for (uint32_t frame = FS_FRAMES; frame--;) /* so that the kernel gets them by rising addresses */
 		fs_give_back(queue, (uint64_t)frame * FS_FRAME);
 	fs_refill(queue);
-	fd = xsk_socket__fd(queue->socket);
+	queue->fd = xsk_socket__fd(queue->socket);
 	if (fs_options.busy_poll)
-		fs_poll_busily(fd);
+		fs_poll_busily(queue->fd);
 	queue->port = port;
 	queue->run.ifindex = port->ifindex;
 	queue->run.queue = key;
@@ -204,7 +214,7 @@ static void fs_open_socket(struct fs_queue *queue, const struct fs_port *port, u
 	if (FS_ORDERED)
 		fs_begin_order(&queue->run, port);
 	fs_open_reentry(&queue->reentry);
-	error = bpf_map_update_elem(port->socket_map, &key, &fd, BPF_ANY);
+	error = bpf_map_update_elem(port->socket_map, &key, &queue->fd, BPF_ANY);
 	if (error)
 		fs_die("cannot put the socket into its map: %s", strerror(-error));
 }
@@ -241,23 +251,18 @@ static bool fs_transmit(struct fs_queue *queue)
 	return true;
 }
 
-/* Wake the kernel up where it waits for that. In copy mode one call sends 32 packets, and says EAGAIN for the rest.
- * Where packets come, the kernel needs no waking up to receive them. */
-static void fs_kick(struct fs_queue *queue, bool idle)
+/* Show the kernel what it is to send, and wake it up where it waits for that. In copy mode one call sends 32 packets, and
+ * says EAGAIN for the rest. */
+FS_APART static void fs_kick(struct fs_queue *queue, bool idle)
 {
-	int fd;
-
-	if (!idle && !queue->outstanding && !fs_options.busy_poll)
-		return;
-	fd = xsk_socket__fd(queue->socket);
 	if (queue->prepared)
 		xsk_ring_prod__submit(&queue->tx, queue->prepared);
 	queue->prepared = 0;
 	for (uint32_t sent = 0; sent < queue->outstanding && xsk_ring_prod__needs_wakeup(&queue->tx); sent += 32)
-		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno != EAGAIN)
+		if (sendto(queue->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno != EAGAIN)
 			break;
 	if (fs_options.busy_poll || (idle && xsk_ring_prod__needs_wakeup(&queue->fill)))
-		recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+		recvfrom(queue->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 
 /* Carry out a verdict other than XDP_DROP. */
@@ -300,7 +305,7 @@ static void fs_set_bounds(struct fs_queue *queue, uint64_t data, uint64_t end)
 
 /* Process the packets of a batch from number queue->turn on. (Inlined behind setjmp(), it would have no registers.) Between
  * two packets there should be little to do: how much of the next one's work the CPU begins meanwhile depends on it. */
-__attribute__((noinline)) static void fs_process_batch(struct fs_queue *queue)
+FS_HOT FS_APART static void fs_process_batch(struct fs_queue *queue)
 {
 	const struct xdp_desc *const behind = queue->behind, *const nearly = behind - FS_AHEAD;
 	const uint8_t *const memory = queue->memory;
@@ -326,22 +331,24 @@ __attribute__((noinline)) static void fs_process_batch(struct fs_queue *queue)
 	}
 }
 
-/* The frames of the batch go back to the kernel at once, those that are being transmitted excepted. The kernel shows
- * packets before it shows that their places on the fill ring are free: if that came in between, they go back later. */
-static void fs_recycle(struct fs_queue *queue)
+/* Eight at a time, for the compiler to unroll: each instruction that is no packet's keeps the next packets waiting. */
+static void fs_copy_addresses(__u64 *place, const struct xdp_desc *packet, const struct xdp_desc *behind)
 {
-	uint32_t count = (uint32_t)(queue->behind - queue->first);
-	uint32_t put = 0, back = queue->kept ? count - (uint32_t)__builtin_popcountll(queue->kept) : count;
+	for (; behind - packet >= 8; packet += 8, place += 8)
+		for (int i = 0; i < 8; i++)
+			place[i] = packet[i].addr;
+	while (packet < behind)
+		*place++ = packet++->addr;
+}
+
+/* The frames of the batch that are not being transmitted go back to the kernel one by one. The kernel shows packets before
+ * it shows that their places on the fill ring are free: if that came in between, they go back later. */
+FS_APART static void fs_recycle_some(struct fs_queue *queue, uint32_t count)
+{
+	const uint32_t back = count - (uint32_t)__builtin_popcountll(queue->kept);
+	uint32_t put = 0;
 	const bool at_once = xsk_ring_prod__reserve(&queue->fill, back, &put) == back;
 
-	queue->lent -= count;
-	if (at_once && back == count && (put & (FS_FILL - 1)) + count <= FS_FILL) { /* in a row, as they came */
-		__u64 *place = xsk_ring_prod__fill_addr(&queue->fill, put);
-
-		for (const struct xdp_desc *packet = queue->first; packet < queue->behind; packet++)
-			*place++ = packet->addr;
-		count = 0;
-	}
 	for (uint32_t i = 0; i < count; i++) {
 		const uint64_t address = queue->first[i].addr;
 
@@ -352,14 +359,29 @@ static void fs_recycle(struct fs_queue *queue)
 		else
 			fs_give_back(queue, address);
 	}
+	queue->lent -= count;
 	if (!at_once)
 		return;
 	xsk_ring_prod__submit(&queue->fill, back);
 	queue->lent += back;
 }
 
+/* The frames of the batch go back to the kernel, as they came where they lie in a row on the fill ring, too. */
+static void fs_recycle(struct fs_queue *queue, uint32_t count)
+{
+	uint32_t put = queue->fill.cached_prod;
+
+	if (FS_UNLIKELY(queue->kept || (put & (FS_FILL - 1)) + count > FS_FILL ||
+			xsk_ring_prod__reserve(&queue->fill, count, &put) != count)) {
+		fs_recycle_some(queue, count);
+		return;
+	}
+	fs_copy_addresses(xsk_ring_prod__fill_addr(&queue->fill, put), queue->first, queue->behind);
+	xsk_ring_prod__submit(&queue->fill, count);
+}
+
 /* Take packets that are there: how many. They lie in a row, so that at the ring's end a batch may be a short one. */
-__attribute__((noinline)) static uint32_t fs_take(struct fs_queue *queue)
+FS_HOT FS_APART static uint32_t fs_take(struct fs_queue *queue)
 {
 	uint32_t at = 0, count = xsk_ring_cons__peek(&queue->rx, FS_BATCH, &at);
 	const uint32_t in_row = FS_RING - (at & (FS_RING - 1));
@@ -389,17 +411,17 @@ static uint32_t fs_receive(struct fs_queue *queue)
 		run->cpu = cpu < 0 || cpu >= fs_cpus ? 0 : (uint32_t)cpu;
 	}
 	reason = FS_NEEDS_RUN ? setjmp(run->escape) : 0;
-	if (reason) { /* the packet queue->turn could not go on; the others can */
+	if (FS_UNLIKELY(reason)) { /* the packet queue->turn could not go on; the others can */
 		fs_abandon(run, reason);
 		queue->turn++;
 		queue->others++;
 	}
 	fs_process_batch(queue);
-	fs_recycle(queue);
+	fs_recycle(queue, count);
 	xsk_ring_cons__release(&queue->rx, count);
 	run->counters.received += count;
 	run->counters.dropped += count - queue->others;
-	if (queue->reentry.waiting)
+	if (FS_UNLIKELY(queue->reentry.waiting))
 		fs_reenter(&queue->reentry, run);
 	return count;
 }
