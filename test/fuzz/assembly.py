@@ -1,4 +1,4 @@
-"""Random XDP programs in assembly: `program(seed)`, for what no compiler writes.
+"""Random XDP and TC programs in assembly: `program(seed)`, for what no compiler writes.
 
 Each register has a role, so that most programs pass the verifier: r6 holds the context, r7 the packet, r8 memory (a
 map's value, or in a called function its caller's frame), r9 a number; r0 to r5 are for everything. Instructions that
@@ -26,6 +26,10 @@ _SLOTS = range(-8, -72, -8)
 """Words of the frame that hold numbers."""
 _CURSOR, _SPILL, _KEY, _VALUE = -72, -80, -96, -160
 """Where an address of the packet and r8 are kept, and keys and values made. Called functions reach the first two."""
+_MARK, _PRIORITY, _CB = 8, 32, 48
+"""Fields of a socket buffer."""
+_TC_RESIZING = ((18, 0x0081, 5), (19,), (38, 80, 0), (38, 60, 0), (39, 40), (39, 0), (10, 24, 1, 5, 2), (43, 14, 0))
+"""Helpers that change a socket buffer's size, or make its bytes others, with their arguments."""
 _PACKET = 48
 """Bytes behind r7."""
 
@@ -45,6 +49,10 @@ class _Writer:
         self.depth = 0
         self.functions: list[str] = []
         self.is_program = True
+        self.last, self.reaches = "", False
+        """The function made last, and whether it reaches more of the frame than the memory that it is given."""
+        self.is_tc = rng.random() < 0.3
+        self.data, self.end, self.meta = (76, 80, 140) if self.is_tc else (0, 4, 8)
         kinds = sorted(_STATEMENTS)
         self.kinds = rng.sample(kinds, rng.choice((4, 6, 8, 10, len(kinds))))
 
@@ -107,7 +115,7 @@ class _Writer:
     def program(self) -> str:
         body = self.function("prog", self.rng.choice((3, 5, 8, 12, 20, 30)))
         text = ["\t.text", *self.functions] if self.functions else []
-        text += ['\t.section xdp,"ax",@progbits', *body, '\t.section maps,"aw",@progbits']
+        text += [f'\t.section {"tc" if self.is_tc else "xdp"},"ax",@progbits', *body, '\t.section maps,"aw",@progbits']
         for name, (number, key, value, entries) in (_MAPS | {"m_out": (2, 4, 64, 4)}).items():
             text += [f"\t.globl {name}", f"\t.type {name},@object", f"\t.size {name}, 20", f"{name}:"]
             text += [f"\t.long {number}, {key}, {value}, {entries}, 0"]
@@ -173,8 +181,8 @@ class _Writer:
 
     def guard(self) -> None:
         """r7 is the packet, with some bytes behind it; or the function ends."""
-        self.raw(0x61, 7, 6, 0)
-        self.raw(0x61, 2, 6, 4)
+        self.raw(0x61, 7, 6, self.data)
+        self.raw(0x61, 2, 6, self.end)
         self.raw(0xBF, 1, 7)
         self.raw(0x07, 1, imm=_PACKET)
         self.add(f"if r1 > r2 goto {self.out}")
@@ -335,7 +343,7 @@ class _Writer:
         self.raw(0xBF, 1, self.number())
         self.raw(0x57, 1, imm=self.rng.choice((7, 15, 63, 0x3FF)))
         self.raw(0x0F, 1, 7)
-        self.raw(0x61, 2, 6, 4)
+        self.raw(0x61, 2, 6, self.end)
         self.raw(0xBF, 3, 1)
         self.raw(0x07, 3, imm=size)
         self.add(f"if r3 > r2 goto {end}")
@@ -382,6 +390,7 @@ class _Writer:
 
     def cursor(self) -> None:
         """An address of the packet in the frame, which called functions may move on."""
+        self.reaches = True
         if self.rng.random() < 0.5:
             base, off = (10, _CURSOR) if self.is_program else (8, _CURSOR + 64)
             self.raw(0x79, 1, base, off)
@@ -401,7 +410,7 @@ class _Writer:
             self.raw(0x79, 1, base, off)
             self.raw(0xBF, 2, 1)
             self.raw(0x07, 2, imm=8)
-            self.raw(0x61, 3, 6, 4)
+            self.raw(0x61, 3, 6, self.end)
             before = self.numbers - {1, 2, 3}
             self.drop(1, 2, 3)
             self.add(f"if r2 > r3 goto {end}")
@@ -412,6 +421,7 @@ class _Writer:
 
     def theirs(self) -> None:
         """The map's value whose address is in the frame, the caller's in a called function."""
+        self.reaches = True
         base, off = (10, _SPILL) if self.is_program else (8, _SPILL + 64)
         size = self.rng.choice((1, 2, 4, 8))
         self.raw(0x79, 1, base, off)
@@ -427,16 +437,37 @@ class _Writer:
             self.place(end)
             self.numbers &= before
 
+    def either(self) -> None:
+        """An address in the frame, the packet or a value, on different ways."""
+        self.address(1, *self.rng.choice(((10, -40), (7, 8), (8, 16))))
+        self.drop(1)
+        other = self.label()
+        self.jump(other)
+        self.address(1, *self.rng.choice(((10, -32), (7, 8), (8, 16), (8, 24))))
+        self.place(other)
+        size = self.rng.choice((1, 2, 4, 8))
+        at = self.rng.randrange(0, 24, size)
+        if self.rng.random() < 0.4:
+            self.load(self.rng.choice((0, 2, 9)), 1, at, size)
+        else:
+            self.store(1, at, size)
+
     def address_compare(self) -> None:
         """How far packet addresses are apart."""
-        self.raw(0x61, 1, 6, 4)
+        self.raw(0x61, 1, 6, self.end)
         self.raw(0xBF, 2, 7)
         self.raw(0x1F, 1, 2)
         self.drop(2)
         self.numbers.add(1)
 
     def context(self) -> None:
-        self.load(self.scratch(), 6, self.rng.choice((12, 16)), 4)
+        if not self.is_tc:
+            return self.load(self.scratch(), 6, self.rng.choice((12, 16)), 4)
+        written = (_MARK, _PRIORITY, *range(_CB, _CB + 20, 4))
+        if self.rng.random() < 0.5:
+            self.raw(0x63, 6, self.number(), self.rng.choice(written))
+        else:
+            self.load(self.scratch(), 6, self.rng.choice((0, 16, *written)), 4)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 
@@ -514,15 +545,26 @@ class _Writer:
         size = self.rng.choice((1, 2, 8, 14))
         self.address(3, *self.rng.choice(((8, 16), (10, -64), (10, -32))))
         self.raw(0xB7, 4, imm=size)
-        self.add(f"call {self.rng.choice((189, 190))}")
+        helper = self.rng.choice((26, 9) if self.is_tc else (189, 190))
+        if helper == 9:
+            self.raw(0xB7, 5, imm=0)
+        self.add(f"call {helper}")
         self.called()
+        if helper == 9:
+            self.guard()
 
     def resize(self) -> None:
         if self.depth > 1 or not self.is_program:
             return self.move_bytes()
         self.raw(0xBF, 1, 6)
-        self.raw(0xB7, 2, imm=self.rng.choice((-32, -16, -8, -4, 4, 8, 14)))
-        self.add(f"call {self.rng.choice((44, 54, 65))}")
+        if self.is_tc:
+            helper, *numbers = self.rng.choice(_TC_RESIZING)
+            for register, number in enumerate(numbers, 2):
+                self.raw(0xB7, register, imm=number)
+        else:
+            helper = self.rng.choice((44, 54, 65))
+            self.raw(0xB7, 2, imm=self.rng.choice((-32, -16, -8, -4, 4, 8, 14)))
+        self.add(f"call {helper}")
         self.called()
         self.guard()
         self.numbers.discard(0) if self.rng.random() < 0.5 else None
@@ -531,10 +573,10 @@ class _Writer:
         """Bytes in front of the packet."""
         end = self.label()
         before = set(self.numbers)
-        self.raw(0x61, 1, 6, 8)
+        self.raw(0x61, 1, 6, self.meta)
         self.raw(0xBF, 2, 1)
         self.raw(0x07, 2, imm=4)
-        self.raw(0x61, 3, 6, 0)
+        self.raw(0x61, 3, 6, self.data)
         self.add(f"if r2 > r3 goto {end}")
         self.drop(1, 2, 3)
         if self.rng.random() < 0.5:
@@ -559,11 +601,11 @@ class _Writer:
             return self.arithmetic()
         if len(self.functions) < 60 and (self.rng.random() < 0.5 or not self.functions):
             self.names += 1
-            self.last = f"f{self.names}"
+            self.last, self.reaches = f"f{self.names}", False
             self.functions += self.function(self.last, self.rng.randint(1, 6))
         self.raw(0xBF, 3, self.number())
         self.raw(0xBF, 1, 6)
-        self.address(2, 10, -64)
+        self.address(2, *self.rng.choice(((10, -64),) if self.reaches else ((10, -64), (8, 0))))
         self.add(f"call {self.last}")
         self.called()
         if self.rng.random() < 0.5:
@@ -592,6 +634,8 @@ _STATEMENTS = {
     "pointer": _Writer.pointer,
     "cursor": _Writer.cursor,
     "theirs": _Writer.theirs,
+    "either": _Writer.either,
+    "either-again": _Writer.either,
     "distance": _Writer.address_compare,
     "context": _Writer.context,
     "lookup": _Writer.lookup,

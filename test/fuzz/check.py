@@ -12,7 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from corpus.identity import code_of
-from corpus.running import Contents, Target, Trace, run_in_kernel, run_interpreted, targets, try_load, why_refused
+from corpus.running import (
+    Contents,
+    Target,
+    Trace,
+    is_cut_short,
+    run_in_kernel,
+    run_interpreted,
+    targets,
+    try_load,
+    why_refused,
+)
 from corpus.states import Filler, sizes
 from corpus.traffic_seeds import packets, seeds
 from xdsl.dialects.builtin import ModuleOp
@@ -78,6 +88,7 @@ class _Subject:
     elf: bytes
     module: ModuleOp
     target: Target
+    type_: str
     states: list[Contents]
     frames: list[list[bytes]]
     kernel: bool
@@ -101,8 +112,8 @@ def _trace(subject: _Subject, elf: bytes, module: ModuleOp, state: int) -> Trace
     """A run of machine code. Raises KernelError, ExecutionError."""
     maps, frames = subject.states[state], subject.frames[state]
     if subject.kernel:
-        return run_in_kernel(elf, subject.target, "xdp", subject.module, maps, frames)
-    return run_interpreted(module, subject.target, "xdp", maps, frames, map_sizes=sizes(subject.module))
+        return run_in_kernel(elf, subject.target, subject.type_, subject.module, maps, frames)
+    return run_interpreted(module, subject.target, subject.type_, maps, frames, map_sizes=sizes(subject.module))
 
 
 def check(elf: bytes, *, count: int = 300, seed: int = 0, only: str = "", kernel: bool = True, cuts: int = 0) -> Result:
@@ -121,14 +132,18 @@ def check(elf: bytes, *, count: int = 300, seed: int = 0, only: str = "", kernel
         result.dropped = "it is not one program"
         return result
     (target,) = targets(module)
+    type_: str | None = target.types[0]
     if kernel:
         type_, reason = try_load(elf, target, module)
         if type_ is None:
             result.dropped = f"{REFUSED}: {reason}"
             return result
+    assert type_ is not None
     frames = [packets(count, seed), packets(count, seed + 1)]
+    if type_ != "xdp":
+        frames = [[packet for packet in some if not is_cut_short(packet)] for some in frames]
     states = [{}, Filler(module, seeds(), [], possible_cpus(), seed).contents()]
-    subject = _Subject(elf, module, target, states, frames, kernel)
+    subject = _Subject(elf, module, target, type_, states, frames, kernel)
     try:
         for i in range(len(states)):
             subject.expected.append(_trace(subject, elf, module, i))
@@ -159,6 +174,8 @@ def _examine(subject: _Subject, counts: Counter[str], seed: int, only: str, cuts
         if wanted(f"interpreter [{pipeline}]"):
             yield from _raised(subject, pipeline, counts)
     chosen = PLACED if only or cuts else PLACED[seed % 4 :][:1]  # half of the time goes here, so not for every program
+    if subject.type_ != "xdp":
+        return
     for pipeline in chosen:
         if wanted(f"placed [{pipeline}"):
             yield from _placed(subject, pipeline, counts, random.Random(seed), cuts or 2)
@@ -230,7 +247,9 @@ def _interpret(subject: _Subject, module: ModuleOp, poison: bool = False) -> str
     map_sizes = sizes(subject.module)
     for i, (state, frames) in enumerate(zip(subject.states, subject.frames, strict=True)):
         try:
-            found = run_interpreted(module, subject.target, "xdp", state, frames, map_sizes=map_sizes, poison=poison)
+            found = run_interpreted(
+                module, subject.target, subject.type_, state, frames, map_sizes=map_sizes, poison=poison
+            )
         except (ExecutionError, MapError, SelectionError) as error:
             return f"state {i}: {type(error).__name__}: {error}"
         difference = _difference(subject, i, found)
