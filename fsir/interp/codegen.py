@@ -43,6 +43,8 @@ class Source:
     name: str
     params: list[Parameter]
     """The parameters before `depth`."""
+    calls: dict[str, list[Parameter]] = field(default_factory=dict)
+    """What the functions that it calls take, as it passes it."""
     text: str = ""
     needs: dict[str, Need] = field(default_factory=dict)
     ops: dict[int, Operation] = field(default_factory=dict)
@@ -190,7 +192,8 @@ class _Writer:
         func = self.find(callee)
         if func is None:
             raise UnsupportedOp(op, f"there is no function '{callee}' in this module")
-        return parameters(func)
+        self.source.calls[callee] = parameters(func)
+        return self.source.calls[callee]
 
     def call_operands(self, args: list[SSAValue], count: int) -> list[str]:
         slots = ["0"] * count

@@ -17,7 +17,7 @@ from xdsl.ir import Operation, Region
 from fsir.dialects import ebpf
 from fsir.interp import emit_alu, emit_scalar
 from fsir.interp.branches import Branches
-from fsir.interp.codegen import Need, Source, generate
+from fsir.interp.codegen import Need, Source, generate, parameters
 from fsir.interp.machine import STACK_SIZE, HelperError, Machine
 from fsir.interp.maps_array import ArrayMap
 
@@ -83,13 +83,19 @@ class Sources:
     ) -> Source:
         """The source of a function, as of `codegen.generate`."""
         key = func.body, branches, poison
-        if key not in self._kept:
+        if key not in self._kept or not _still_calls(self._kept[key], find):
             self._kept[key] = generate(func, f"f{len(self._kept)}", find, poison, branches)
         return self._kept[key]
 
     def forget(self, body: Region) -> None:
         """Drop what is kept of a body, which is going to change."""
         self._kept = {key: source for key, source in self._kept.items() if key[0] is not body}
+
+
+def _still_calls(source: Source, find: Callable[[str], ebpf.FuncOp | None]) -> bool:
+    """Whether the functions that a source calls take the same as when it was made: they may have got other bodies."""
+    callees = ((find(name), passed) for name, passed in source.calls.items())
+    return all(func is not None and parameters(func) == passed for func, passed in callees)
 
 
 class Link:
