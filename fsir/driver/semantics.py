@@ -90,7 +90,7 @@ class SemanticsCheck:
             return InterpProgram(module, func.symbol, maps=maps, map_sizes=sizes, branches=branches, sources=sources)
 
         try:
-            found = explore(opened, global_data(module), self.seed)
+            found = explore(opened, global_data(module), self.seed, solve=True)
         except (ExecutionError, SelectionError, MapError) as error:
             _note(func, f"{func.symbol} is not checked: {error}")
             return
@@ -99,9 +99,9 @@ class SemanticsCheck:
             return
         packets = sum(len(case.packets) for case in found.cases)
         states = len(found.cases)
-        reached = found.sides - len(found.open)
-        text = f"{func.symbol}: {packets} packets from {states} states of the maps take {reached} of {found.sides} ways"
-        _note(func, f"{text} out of branches{_listed(found.open)}")
+        ways = f"{found.sides - len(found.open)} of {found.sides + len(found.impossible)} ways out of branches"
+        proven = f"{len(found.impossible)} proven impossible, {len(found.open)} open{_listed(found.open)}"
+        _note(func, f"{func.symbol}: {packets} packets from {states} states of the maps take {ways}; {proven}")
         with _open(module, func.symbol, found.cases[0], sizes) as program:
             names = frozenset(program.dump_maps())
         self._programs.append(_Program(func.symbol, found.cases, names, sizes))
@@ -189,7 +189,7 @@ def _listed(sides: Sequence[tuple[Operation, int]]) -> str:
         return ""
     places = dict.fromkeys(f"{_where(op)} ({'taken' if side == 0 else 'not taken'})" for op, side in sides)
     more = f" and {len(places) - LISTED} more" if len(places) > LISTED else ""
-    return f"; not reached: {', '.join(list(places)[:LISTED])}{more}"
+    return f": {', '.join(list(places)[:LISTED])}{more}"
 
 
 def _where(op: Operation) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xdsl.dialects import arith
 from xdsl.ir import Operation, SSAValue
 
 from fsir.dialects import ebpf, packet
 from fsir.interp.map_base import Map
+
+if TYPE_CHECKING:
+    from fsir.interp.machine import Machine
 
 
 class Branches:
@@ -18,8 +23,13 @@ class Branches:
                to change in the input to take it; cleared by whoever reads it
     looked_up  the keys that were looked up, by map
 
+    `attach` is called with the machine of each program, before anything is linked.
+
     With `counting`, `taken` says how often each side was taken, and nothing else is gathered.
     """
+
+    traces = False
+    """Whether every access to memory is to be seen, those in the frame too."""
 
     def __init__(self, counting: bool = False) -> None:
         self.counting = counting
@@ -41,9 +51,23 @@ class Branches:
         """Whether a side of the branch was not taken yet."""
         return not (self.taken[2 * number] and self.taken[2 * number + 1])
 
+    def is_taken(self, side: tuple[Operation, int]) -> bool:
+        """Whether a side of a branch was taken."""
+        number = self._numbers.get(side[0])
+        return number is not None and bool(self.taken[2 * number + side[1]])
+
     def open_sides(self) -> list[tuple[Operation, int]]:
         """The sides that were never taken."""
         return [(self.ops[i // 2], i % 2) for i, taken in enumerate(self.taken) if not taken]
+
+    def names(self) -> dict[str, object]:
+        """What generated code finds under these names."""
+        return {"taken": self.taken, "compared": self.compared}
+
+    def attach(self, machine: Machine) -> None:
+        """Observe what programs do to a machine."""
+        for target in machine.maps.values():
+            self.watch(target)
 
     def watch(self, target: Map) -> None:
         """Note the keys that the program looks up in a map."""

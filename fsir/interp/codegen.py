@@ -163,6 +163,8 @@ class _Writer:
         self.line(f"return {expression}")
 
     def stack_offset(self, value: SSAValue) -> int | None:
+        if self.branches is not None and self.branches.traces:
+            return None
         if isinstance(value.owner, ebpf.FpOp) or ebpf.reg_index(value.type) == FRAME_POINTER:
             return 0
         return None

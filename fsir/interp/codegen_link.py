@@ -221,7 +221,7 @@ class Link:
             **emit_scalar.FUNCTIONS,
         }
         if self.branches is not None:
-            names |= {"taken": self.branches.taken, "compared": self.branches.compared}
+            names |= self.branches.names()
         for letter, width in (("H", 16), ("I", 32), ("Q", 64)):
             layout = Struct(f"<{letter}")
             names[f"pack{width}"], names[f"unpack{width}"] = layout.pack_into, layout.unpack_from

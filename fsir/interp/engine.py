@@ -160,8 +160,7 @@ class InterpProgram:
         addresses = create_maps(self.machine, data, sizes=map_sizes or {}, rodata=rodata or {}, externs=values)
         self._frozen = _frozen(self.machine, seed)
         if branches is not None:
-            for target in self.machine.maps.values():
-                branches.watch(target)
+            branches.attach(self.machine)
         shared = _functions_of(module)
         self._parts: list[_Part] = []
         for scope in scopes:
@@ -179,7 +178,8 @@ class InterpProgram:
             )
             entry = self.name if scope is scopes[0] else choose_program(scope, None, self.name).symbol
             self._parts.append(_Part(scope.sym_name.data if isinstance(scope, PartOp) else "", link, entry))
-        self._edges = {op.int_prop("resume"): op for op in module.walk() if isinstance(op, EdgeOp)}
+        placed = module.walk() if parts else ()
+        self._edges = {op.int_prop("resume"): op for op in placed if isinstance(op, EdgeOp)}
         self._compile()
         if maps:
             self.set_maps(maps)

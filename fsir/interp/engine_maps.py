@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from xdsl.dialects.builtin import DictionaryAttr, IntAttr, ModuleOp, StringAttr
+from xdsl.ir import Operation
 
+from fsir.dialects.ebpf import FuncOp
 from fsir.dialects.map import DeclOp
 from fsir.dialects.object import SectionOp, SymbolOp
 from fsir.interp.machine import Machine
@@ -52,6 +54,15 @@ def missing_sizes(module: ModuleOp) -> dict[str, int]:
     }
 
 
+def _outside_functions(module: ModuleOp) -> Iterator[Operation]:
+    """All operations but those of code, which are the most of them."""
+    for op in module.body.block.ops:
+        if isinstance(op, FuncOp):
+            yield op
+        else:
+            yield from op.walk()
+
+
 @dataclass
 class Variable:
     """A global variable: where it lies in which internal map."""
@@ -68,7 +79,7 @@ class ModuleData:
         self.decls: dict[str, DeclOp] = {}
         self.sections: list[SectionOp] = []
         self.symbols: list[SymbolOp] = []
-        for op in module.walk():
+        for op in _outside_functions(module):
             if isinstance(op, DeclOp):
                 self.decls.setdefault(op.sym_name.data, op)
             elif isinstance(op, SectionOp):

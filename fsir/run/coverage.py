@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -29,6 +29,7 @@ from fsir.interp.mapfile import Contents
 from fsir.interp.maps_nested import MapOfMaps
 from fsir.interp.maps_redirect import RedirectMap
 from fsir.run.frames import SMALLEST, frames, with_checksum
+from fsir.run.solved_input import joined
 
 RUNS = 2000
 """Packets that are tried with empty maps."""
@@ -69,11 +70,12 @@ class Case:
 @dataclass(frozen=True)
 class Coverage:
     """What a search found. `open` are the sides (the branch, and 0 or 1) that no packet of the cases takes, among
-    `sides` in all."""
+    `sides` in all; those that no input can take are `impossible`, and counted in neither."""
 
     cases: tuple[Case, ...]
     sides: int
     open: tuple[tuple[Operation, int], ...]
+    impossible: tuple[tuple[Operation, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,22 @@ def _is_data(section: str) -> bool:
     return section not in (FROZEN, ".kconfig") and not section.startswith(".rodata.str")
 
 
+Side = tuple[Operation, int]
 Opened = Callable[[Contents, Branches], InterpProgram]
 """Gives the program to search packets for, with these contents of its maps, observed by these branches."""
 
 
 def explore(
-    opened: Opened, cells: Iterable[Cell] = (), seed: int = 0, runs: int = RUNS, states: int = STATES
+    opened: Opened,
+    cells: Iterable[Cell] = (),
+    seed: int = 0,
+    runs: int = RUNS,
+    states: int = STATES,
+    solve: bool = False,
 ) -> Coverage:
     """Search packets for one program, and values for `cells` of its global data (`global_data`), in up to `states`
-    states of the maps. Raises ExecutionError, MapError or SelectionError where it cannot be run."""
+    states of the maps. With `solve`, z3 is asked for what that does not reach, and for proofs that nothing does. Raises
+    ExecutionError, MapError or SelectionError where it cannot be run."""
     search = _Search(opened, tuple(cells), random.Random(seed))
     cases = [search.case({}, runs)]
     idle = 0
@@ -121,11 +130,26 @@ def explore(
         before = sum(search.branches.taken)
         cases.append(search.case(search.contents(cases[-1].maps), int(runs * LATER)))
         idle = 0 if sum(search.branches.taken) > before else idle + 1
+    proven: set[Side] = set()
+    if solve:
+        cases += search.solved(proven)
     final = Branches()
     kept = [case for case in (search.replayed(case, final) for case in cases) if case.packets]
-    impossible = {side for op in final.ops for side in _impossible(op)}
+    impossible = {side for op in final.ops for side in _impossible(op)} | proven
+    left = [side for side in final.open_sides() if side not in impossible]
+    if solve and left:
+        impossible |= set(_proven(left))
+    missing = dict.fromkeys(side for side in final.open_sides() if side in impossible)
     open_ = tuple(side for side in final.open_sides() if side not in impossible)
-    return Coverage(tuple(kept), len(final.taken) - len(impossible), open_)
+    return Coverage(tuple(kept), len(final.taken) - len(missing), open_, tuple(missing))
+
+
+def _proven(sides: Sequence[Side]) -> list[Side]:
+    """Those of the sides that z3 proves impossible."""
+    from fsir.smt.infeasible import Infeasible
+
+    module = sides[0][0].get_toplevel_object()
+    return Infeasible(module).among(sides) if isinstance(module, ModuleOp) else []
 
 
 def clock(index: int) -> int:
@@ -149,8 +173,68 @@ class _Search:
     def __init__(self, opened: Opened, cells: tuple[Cell, ...], rng: random.Random) -> None:
         self.program, self.cells, self.rng = opened, cells, rng
         self.branches = Branches()
+        self.replay, self.idle = Branches(), Branches()
         self.wanted: dict[int, None] = {}
         self.kept: list[bytes] = []
+        self.discovered: list[tuple[Contents, bytes]] = []
+        """What took a side that nothing before it took."""
+
+    def solved(self, proven: set[Side]) -> list[Case]:
+        """Cases for sides that changing packets did not reach; adds to `proven` what cannot be reached from where
+        packets come by."""
+        from fsir.run.concolic import Concolic
+
+        near = [side for side in self.branches.open_sides() if self.branches.is_taken((side[0], 1 - side[1]))]
+        proven |= {side for op in self.branches.ops for side in _impossible(op)}
+        near = [side for side in near if side not in proven]
+        if near:
+            proven |= set(_proven(near))
+
+        def is_open(side: Side) -> bool:
+            return side not in proven and not self.branches.is_taken(side)
+
+        concolic = Concolic(self.program, is_open, self.tried)
+        return self.grouped(list(concolic.search(reversed(self.discovered))))
+
+    def tried(self, maps: Contents, packet: bytes) -> bool:
+        """Run a packet on contents of the maps; whether it takes a side that none took before."""
+        before = sum(self.branches.taken)
+        try:
+            self.program(maps, self.branches).run(packet, clock_ns=clock(0))
+        except (ExecutionError, MapError):
+            return False
+        return sum(self.branches.taken) > before
+
+    def grouped(self, found: list[tuple[Contents, bytes]]) -> list[Case]:
+        """Cases for packets that each have contents of their own: together where these agree and nothing is lost."""
+        groups: list[tuple[Contents, tuple[bytes, ...], set[Side]]] = []
+        for maps, packet in found:
+            alone = self.sides_of(maps, (packet,))
+            for position, (known, packets, sides) in enumerate(groups):
+                both = joined(known, maps)
+                if both is not None and (taken := self.sides_of(both, (*packets, packet))) >= sides | alone:
+                    groups[position] = both, (*packets, packet), taken
+                    break
+            else:
+                groups.append((maps, (packet,), alone))
+        return [Case(maps, packets) for maps, packets, _ in groups]
+
+    def sides_of(self, maps: Contents, packets: Iterable[bytes]) -> set[Side]:
+        """The sides that packets take, one after the other."""
+        seen = self.replayer()
+        with suppress(MapError):
+            program = self.program(maps, seen)
+            for index, packet in enumerate(packets):
+                seen.compared.clear()
+                _runs(program, packet, clock(index))
+        return {(seen.ops[side // 2], side % 2) for side, taken in enumerate(seen.taken) if taken}
+
+    def replayer(self) -> Branches:
+        """Branches that have seen nothing: the same ones again, as code is generated for each."""
+        self.replay.taken[:] = [0] * len(self.replay.taken)
+        self.replay.compared.clear()
+        self.replay.looked_up.clear()
+        return self.replay
 
     def case(self, maps: Contents, runs: int) -> Case:
         """Packets for one state of the maps: what the states before have found, and what is new from it."""
@@ -171,6 +255,8 @@ class _Search:
                 program.run(packet, clock_ns=clock(len(tried)))
             except ExecutionError:
                 continue
+            if sum(self.branches.taken) > before:
+                self.discovered.append((maps, packet))
             if sum(self.branches.taken) > before or packet in again:
                 kept.append(packet)
                 flips += self.mutations(packet)
@@ -182,7 +268,7 @@ class _Search:
 
     def at_bounds(self, maps: Contents) -> list[bytes]:
         """The packets kept, each cut or filled up to just what its guards ask for, and to one byte less."""
-        seen = Branches()
+        seen = self.replayer()
         program = self.program(maps, seen)
         found: dict[bytes, None] = {}
         for packet in self.kept:
@@ -246,7 +332,7 @@ class _Search:
     def contents(self, before: Contents) -> Contents:
         """Contents with entries under the keys that the packets kept so far look up. Entries that were there `before`
         stay, with numbers changed where that may take a branch."""
-        seen = Branches()
+        seen = self.replayer()
         program = self.program(before, seen)
         compared: dict[tuple[int, int], None] = {}
         for packet in self.kept:
@@ -256,7 +342,7 @@ class _Search:
             for number, left, right in seen.compared:
                 if seen.is_open(number):
                     compared |= {(left, right): None, (right, left): None}
-        empty = self.program({}, Branches())
+        empty = self.program({}, self.idle)
         found = self.globals(empty, before, compared)
         for name, keys in seen.looked_up.items():
             old = {entry["key"]: entry for entry in before.get(name, ()) if "key" in entry}

@@ -141,11 +141,13 @@ class PipelineCheck:
             yield maps, packets(self.packets, seed=number)
         if self.searches and not incomparable(pair.original, pair.target.name):
             try:
-                found = explore(pair.opened, global_data(pair.original))
+                found = explore(pair.opened, global_data(pair.original), solve=True)
             except (ExecutionError, MapError, SelectionError):
                 result.count("programs whose branches could not be searched")
                 return
             result.part("sides of branches reached", found.sides - len(found.open), found.sides)
+            result.count("sides of branches proven impossible", len(found.impossible))
+            result.count("sides of branches open", len(found.open))
             yield from ((case.maps, list(case.packets)) for case in found.cases)
 
     def in_kernel(

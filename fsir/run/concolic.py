@@ -1,0 +1,172 @@
+"""Packets and contents of maps that take sides of branches which changing bytes did not reach: solved for.
+
+A packet that comes by such a branch is run with its input unknown (`fsir.interp.tracer`). What was asked before it, and
+the other answer at the branch, is a question to z3; its model is the next packet, with its maps. All is counted, not
+timed: a search gives the same every time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from xdsl.ir import Operation
+
+from fsir.interp.branches import Branches
+from fsir.interp.engine import Contents, ExecutionError, InterpProgram
+from fsir.interp.traced import Step
+from fsir.interp.tracer import Tracer
+from fsir.run.solved_input import Numbers, solved_input
+from fsir.smt.solve import Solver
+from fsir.smt.terms import Term, operate
+
+TRACES = 160
+"""The most runs that are followed, for one program."""
+QUESTIONS = 500
+"""The most questions that are asked."""
+TRIES = 4
+"""How often a side is asked for."""
+VISITS = 3
+"""How many of a branch's turns in one run are tried, the last ones first."""
+RELATED = 120
+"""The most conditions that go with a question; with more, the oldest are left out."""
+INDIRECT = 6
+"""How many earlier answers are changed for a branch that nothing of the input shows at."""
+
+Side = tuple[Operation, int]
+Opened = Callable[[Contents, Branches], InterpProgram]
+Tried = Callable[[Contents, bytes], bool]
+
+
+class Concolic:
+    """`opened` gives the program to follow; `is_open` says whether a side is still to be taken; `tried` runs a packet
+    on contents of the maps and says whether it took a side that none took before."""
+
+    def __init__(self, opened: Opened, is_open: Callable[[Side], bool], tried: Tried) -> None:
+        self._opened, self._is_open, self._tried = opened, is_open, tried
+        self._tracer = Tracer()
+        self._solver = Solver()
+        self._asked: Counter[tuple[Side, bool]] = Counter()
+        self._seen: set[tuple[str, bytes]] = set()
+        self.questions = 0
+
+    def search(self, starts: Iterable[tuple[Contents, bytes]]) -> Iterator[tuple[Contents, bytes]]:
+        """What took new sides, beginning with runs that are known."""
+        queue = deque(starts)
+        for _ in range(TRACES):
+            if not queue or self.questions >= QUESTIONS:
+                return
+            maps, packet = queue.popleft()
+            for found in self._around(maps, packet):
+                queue.append(found)
+                yield found
+
+    def _around(self, maps: Contents, packet: bytes) -> Iterator[tuple[Contents, bytes]]:
+        """Inputs that go the same way as this one up to a branch, and then the other."""
+        tracer = self._tracer
+        program = self._opened(maps, tracer)
+        tracer.begin(packet)
+        with suppress(ExecutionError):
+            program.run(packet)
+        steps, lookups, inputs = list(tracer.log.steps), dict(tracer.lookups), dict(tracer.inputs)
+        visits: Counter[int] = Counter()
+        for at, flipped in self._wanted(steps, visits):
+            if self.questions >= QUESTIONS:
+                return
+            for soft in (True, False):
+                conditions = _conditions(steps[:at], soft)
+                model = self._solved(conditions, flipped)
+                if model is None:
+                    if not any(step.pinned for step in steps[:at]):
+                        break
+                    continue
+                made = solved_input(Numbers(model, inputs), lookups, maps, packet, program)
+                if self._fresh(*made) and self._tried(*made):
+                    yield made
+                    break
+
+    def _wanted(self, steps: Sequence[Step], visits: Counter[int]) -> Iterator[tuple[int, Term]]:
+        """Which steps to answer in the other way: those at branches with an open side, the last ones first; and those
+        before branches that only look as if they did not depend on the input."""
+        for at in range(len(steps) - 1, -1, -1):
+            step = steps[at]
+            if step.side is None:
+                continue
+            branch, side = self._tracer.ops[step.side // 2], step.side % 2
+            other = branch, 1 - side
+            visits[step.side] += 1
+            if visits[step.side] > VISITS or not self._is_open(other):
+                continue
+            if step.term is not None:
+                if self._may_ask(other, True):
+                    yield at, _opposite(step)
+            elif self._may_ask(other, False):
+                for before in _loose(steps, at):
+                    yield before, _opposite(steps[before])
+
+    def _may_ask(self, side: Side, directly: bool) -> bool:
+        self._asked[side, directly] += 1
+        return self._asked[side, directly] <= TRIES
+
+    def _solved(self, conditions: Sequence[Term], flipped: Term) -> dict[Any, int] | None:
+        self.questions += 1
+        return self._solver.model([flipped, *_related(conditions, flipped)])
+
+    def _fresh(self, maps: Contents, packet: bytes) -> bool:
+        key = repr(sorted(maps.items())), packet
+        fresh = key not in self._seen
+        self._seen.add(key)
+        return fresh
+
+
+def _opposite(step: Step) -> Term:
+    assert step.term is not None
+    return _not(step.term) if step.holds else step.term
+
+
+def _not(term: Term) -> Term:
+    found = operate("eq", term, 0)
+    assert isinstance(found, Term)
+    return found
+
+
+def _conditions(steps: Sequence[Step], soft: bool) -> list[Term]:
+    """What was decided in these steps; with the numbers that were only needed to be known if `soft`."""
+    return [
+        step.term if step.holds else _not(step.term)
+        for step in steps
+        if step.term is not None and (soft or not step.pinned)
+    ]
+
+
+def _related(conditions: Sequence[Term], flipped: Term) -> list[Term]:
+    """The conditions that share unknowns with a term, directly or by way of others."""
+    names = set(flipped.unknowns)
+    left = list(dict.fromkeys(conditions))
+    found: list[Term] = []
+    grew = True
+    while grew:
+        grew = False
+        rest = []
+        for condition in left:
+            if names & condition.unknowns:
+                names |= condition.unknowns
+                found.append(condition)
+                grew = True
+            else:
+                rest.append(condition)
+        left = rest
+    return found[-RELATED:]
+
+
+def _loose(steps: Sequence[Step], at: int) -> list[int]:
+    """Steps before a branch that may decide what it sees although its numbers do not show it: the last ones."""
+    found = []
+    for before in range(at - 1, -1, -1):
+        if steps[before].term is not None and not steps[before].pinned:
+            found.append(before)
+            if len(found) == INDIRECT:
+                break
+    return found

@@ -1,0 +1,1 @@
+"""Numbers as expressions over unknowns, and what z3 says of them."""
