@@ -187,6 +187,11 @@ class KernelProgram:
 
     # Running
 
+    def set_clock(self, clock_ns: int) -> None:
+        """The time for a program that `freeze-environment` changed, until it is set again."""
+        if self._frozen is not None:
+            self._frozen.set_clock(clock_ns)
+
     def run(
         self,
         packet: bytes,
@@ -204,8 +209,8 @@ class KernelProgram:
         """
         if len(packet) < ETH_HLEN:
             raise KernelError(f"a frame has at least {ETH_HLEN} bytes, this one {len(packet)}")
-        if self._frozen is not None and clock_ns is not None:
-            self._frozen.set_clock(clock_ns)
+        if clock_ns is not None:
+            self.set_clock(clock_ns)
         ctx = self.ctx
         if isinstance(ctx, XdpMd):
             if len(packet) > LINEAR and not self._program.sees_frags:

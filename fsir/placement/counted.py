@@ -7,12 +7,15 @@
                                                      head ──▶ …body… (as before)
 
 The copy has a bound, so the kernel can run it; a packet that needs more rounds can be handed over in front of the loop,
-with the state that its head takes. Both leave the loop for the same blocks, which take values of either.
+with the state that its head takes. Both leave the loop for the same blocks, which take values of either. Where loops
+inside have no bound either, each gets one in the copy, beyond which it goes on in the original: that is then entered at
+their heads, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import ArrayAttr, IntAttr, i64
@@ -29,63 +32,100 @@ from fsir.placement.loops import Unbounded, work_of
 from fsir.placement.profile import TAKEN
 
 
-def can_count(func: FuncOp, piece: Piece, limit: int) -> bool:
-    """Whether a loop can be split by count: it is entered at one block, and the loops inside have bounds."""
+@dataclass(frozen=True)
+class Loop:
+    """A loop to be counted: its head, and all its blocks."""
+
+    head: Block
+    blocks: frozenset[Block]
+
+
+def loops_to_count(func: FuncOp, piece: Piece, limit: int) -> list[Loop]:
+    """The loop of a piece and those inside that have no bound; none where one of them is entered at several blocks, or
+    with the program."""
     if not piece.is_loop or len(piece.entries) != 1 or piece.entries[0] is func.entry:
-        return False
-    (head,) = piece.entries
+        return []
     tree = DominatorTree(func.body)
-    for members in components(piece.blocks, lambda b: [s for s in successors(b) if s is not head]):
-        inside = set(members)
-        if head in inside or (len(members) == 1 and members[0] not in successors(members[0])):
-            continue
-        try:
-            work_of(members, [b for b in members if not inside.issuperset(tree.predecessors(b))], tree, limit)
-        except Unbounded:
-            return False
-    return True
+    found = [Loop(piece.entries[0], frozenset(piece.blocks))]
+    for loop in found:  # grows
+        for members in components(loop.blocks, _without(loop.head)):
+            inside = frozenset(members)
+            if loop.head in inside or (len(members) == 1 and members[0] not in successors(members[0])):
+                continue
+            heads = [b for b in members if not inside.issuperset(tree.predecessors(b))]
+            try:
+                work_of(members, heads, tree, limit)
+            except Unbounded:
+                if len(heads) != 1:
+                    return []
+                found.append(Loop(heads[0], inside))
+    return found
 
 
-def split_by_count(func: FuncOp, piece: Piece, bound: int) -> None:
-    """Put a copy of a loop in front of it that runs at most `bound` rounds."""
-    (head,) = piece.entries
-    inside = set(piece.blocks)
-    outside_uses = _used_outside(piece.blocks, inside)
-    entering = [(op, index) for op, index in predecessors(func.body)[head] if op.parent not in inside]
-    blocks, values = _copied(func, piece.blocks, head)
+def _without(head: Block) -> Callable[[Block], list[Block]]:
+    """The successors of blocks, apart from one."""
+    return lambda block: [each for each in successors(block) if each is not head]
+
+
+def split_by_count(func: FuncOp, loops: Sequence[Loop], bound: int) -> None:
+    """Put a copy of a loop, the first one, in front of it, in which it and each of the others, which are inside, runs
+    at most `bound` rounds at a time."""
+    outer = loops[0]
+    sources = {loop: predecessors(func.body)[loop.head] for loop in loops}
+    entering = [(op, index) for op, index in sources[outer] if op.parent not in outer.blocks]
+    order = [block for block in func.body.blocks if block in outer.blocks]
+    shared = _used_elsewhere(order, each=len(loops) > 1)
+    blocks, values = _copied(func, order, outer.head)
+    zero = constant(0)
+    for loop in loops:
+        again = {blocks[op.parent] for op, _ in sources[loop] if op.parent in loop.blocks}
+        count, following = _counting(func, blocks[loop.head], loop.head, bound)
+        for op, index in predecessors(func.body)[blocks[loop.head]]:
+            if op.parent is not count:
+                _redirect(op, index, count, following if op.parent in again else zero.result)
+        if loop is outer:
+            for op, index in entering:
+                _redirect(op, index, count, zero.result)
+    zero.location = entering[0][0].location
+    func.entry.insert_op_before(zero, next(iter(func.entry.ops)))
+    definitions = {value: {_home(values[value]): values[value]} for value in shared}
+    needed = {value: _needing(func, value, {_home(value), *others}) for value, others in definitions.items()}
+    repair(func.body, definitions, lambda value, block: block in needed[value])
+
+
+def _counting(func: FuncOp, copy: Block, head: Block, bound: int) -> tuple[Block, SSAValue]:
+    """A block in front of the head's copy that goes there so many times, and then to the head itself; and the number of
+    rounds to come to it with again."""
     count = Block(arg_types=[*(arg.type for arg in head.args), i64])
-    func.body.insert_block_before(count, blocks[head])
+    func.body.insert_block_before(count, copy)
     for old, new in zip(head.args, count.args, strict=False):
         new.name_hint = old.name_hint
     rounds = count.args[-1]
     rounds.name_hint = "rounds"
-    one, most, zero = constant(1), constant(bound), constant(0)
+    one, most = constant(1), constant(bound)
     following = arith.AddiOp(rounds, one.result)
     more = compare("ult", rounds, most.result)
     state = list(count.args[:-1])
-    branch = conditional(more.result, (blocks[head], state), (head, state))
+    branch = conditional(more.result, (copy, state), (head, state))
     branch.attributes[TAKEN] = ArrayAttr([IntAttr(bound), IntAttr(1)])  # few packets need more
     made: tuple[Operation, ...] = (one, most, following, more, branch)
     for op in made:
         if head.first_op is not None:
             op.location = head.first_op.location
         count.add_op(op)
-    for op, index in predecessors(func.body)[blocks[head]]:
-        if op.parent is not count:
-            _redirect(op, index, count, following.result)
-    zero.location = branch.location
-    func.entry.insert_op_before(zero, next(iter(func.entry.ops)))
-    for op, index in entering:
-        _redirect(op, index, count, zero.result)
-    definitions = {value: {_home(values[value]): values[value]} for value in outside_uses}
-    needed = {value: _needing(func, value, {_home(value), *others}) for value, others in definitions.items()}
-    repair(func.body, definitions, lambda value, block: block in needed[value])
+    return count, following.result
 
 
-def _used_outside(blocks: Collection[Block], inside: Collection[Block]) -> list[SSAValue]:
-    """The values of a loop that blocks after it use, other than by being passed to them."""
+def _used_elsewhere(blocks: Collection[Block], each: bool) -> list[SSAValue]:
+    """The values of a loop that blocks after it use, other than by being passed to them; `each`: that another block
+    uses, in the loop or after it."""
     own = [value for block in blocks for value in (*block.args, *(r for op in block.ops for r in op.results))]
-    return [value for value in own if any(use.operation.parent not in inside for use in value.uses)]
+    inside = set(blocks)
+    return [
+        value
+        for value in own
+        if any(use.operation.parent not in ({_home(value)} if each else inside) for use in value.uses)
+    ]
 
 
 def _needing(func: FuncOp, value: SSAValue, defining: set[Block]) -> set[Block]:
@@ -141,4 +181,4 @@ def _home(value: SSAValue) -> Block:
     return block
 
 
-__all__ = ["can_count", "split_by_count"]
+__all__ = ["Loop", "loops_to_count", "split_by_count"]

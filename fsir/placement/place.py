@@ -19,7 +19,7 @@ from fsir.placement.access import MapAccesses
 from fsir.placement.assemble import Assembler
 from fsir.placement.considered import considered
 from fsir.placement.costs import Costs
-from fsir.placement.counted import can_count, split_by_count
+from fsir.placement.counted import loops_to_count, split_by_count
 from fsir.placement.crossing import Crossing, Crossings, Impossible
 from fsir.placement.cuts import CutFailed, PartCuts, final_cuts
 from fsir.placement.decide import OBJECTIVES, Chooser, Decision, NoPlacement, Program
@@ -176,8 +176,9 @@ def _split_loops(func: FuncOp, rules: Rules, targets: list[Target], bound: int) 
         if target.kind != "xdp":
             continue
         for piece in FlowGraph(func, rules.accesses.declarations).pieces:
-            if rules.is_unbounded(piece, func, target) and can_count(func, piece, target.limits["iterations"]):
-                split_by_count(func, piece, bound)
+            unbounded = rules.is_unbounded(piece, func, target)
+            if unbounded and (loops := loops_to_count(func, piece, target.limits["iterations"])):
+                split_by_count(func, loops, bound)
 
 
 def _split_blocks(func: FuncOp, rules: Rules, targets: list[Target]) -> None:

@@ -7,6 +7,7 @@ where it comes out: see `live_wire`.
 
 from __future__ import annotations
 
+import mmap
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from fsir.bundle.read import Bundle
 from fsir.dialects.map import DeclOp
 from fsir.dialects.placement import PartOp
 from fsir.driver.errors import UsageError
+from fsir.interp.environment import FROZEN, Frozen
 from fsir.interp.machine import Redirect
 from fsir.interp.mapfile import Contents
 from fsir.interp.packet_io import Packet
@@ -57,6 +59,7 @@ class LiveEngine:
         self._nic: NicPart | None = None
         self._hidden: frozenset[str] = frozenset()
         self._user_maps: dict[str, int] = {}
+        self._frozen: Frozen | None = None
         with ExitStack() as stack:
             ports = kernel_maps.interfaces_in(settings.maps)
             self._wire = Wire(stack, settings.ifindex, ports)
@@ -64,7 +67,8 @@ class LiveEngine:
             stack.enter_context(on_cpu(settings.cpu))
             self._wire.listen()
             if self._bundle is None:
-                self._start_kernel(stack, subject.elf, settings.maps, {})
+                self._start_kernel(stack, subject.frozen_elf if settings.freeze else subject.elf, settings.maps, {})
+                self.added_maps |= {FROZEN}
             else:
                 self._start_bundle(stack, self._bundle)
             self._map_names = self._identify()
@@ -112,9 +116,9 @@ class LiveEngine:
         if self.settings.rodata:
             raise UsageError("--rodata: af_xdp.c has its data built in; use another engine")
         self._hidden = _hidden(bundle, part, declared)
-        self.added_maps |= self._hidden  # not compared
+        self.added_maps |= self._hidden | {FROZEN}  # not compared
         folder = stack.enter_context(PinFolder())
-        arguments: list[str | Path] = ["--pin", folder.path]
+        arguments: list[str | Path] = ["--pin", folder.path, "--pin-data"]
         own: set[str] = set()
         if self._kernel is not None:
             if sockets is None:
@@ -128,10 +132,14 @@ class LiveEngine:
             self._user = UserPart(bundle.artifact(part), part["artifact"], self._wire.far, arguments, words)
         stack.callback(self._user.close)
         set_gro(self._wire.far.name, False)
+        names = {pin_name(name): name for name in declared}
         for file in folder.path.iterdir():
             if file.name not in own:
-                self._user_maps[file.name] = syscalls.obj_get(file)
-                stack.callback(os.close, self._user_maps[file.name])
+                fd = self._user_maps[names.get(file.name, file.name)] = syscalls.obj_get(file)
+                stack.callback(os.close, fd)
+        if FROZEN in self._user_maps:
+            memory = mmap.mmap(self._user_maps[FROZEN], mmap.PAGESIZE)
+            self._frozen = Frozen(memoryview(memory), self.settings.seed)
 
     def _identify(self) -> dict[int, str]:
         """The names of all maps by the kernel's numbers."""
@@ -166,6 +174,7 @@ class LiveEngine:
                 verdict = XDP_TX if output.port == self._nic.port else XDP_REDIRECT
                 return self._result(index, verdict, output.data)
             frame = output.data
+        self._set_clock(clock_ns)
         seen = self._wire.send(frame)
         verdict, event = seen.verdict, seen.redirect
         if self._user is not None and event is not None and self._is_handoff(event):
@@ -174,6 +183,13 @@ class LiveEngine:
             verdict = self._user.verdict()
             event = self._wire.redirection() if verdict == XDP_REDIRECT else None
         return self._result(index, verdict, self._output(verdict, event), event)
+
+    def _set_clock(self, clock_ns: int) -> None:
+        """For a program that `freeze-environment` changed."""
+        if self._frozen is not None:
+            self._frozen.set_clock(clock_ns)
+        if self._kernel is not None:
+            self._kernel.set_clock(clock_ns)
 
     def _is_handoff(self, event: Event) -> bool:
         return event.first == MapType.XSKMAP and self._map_names.get(event.map_id) in {None, *self.added_maps}
@@ -236,6 +252,7 @@ def load_kernel(elf: bytes, settings: Settings, maps: Contents, shared: dict[str
         rodata=settings.rodata,
         maps=maps,
         shared=shared,
+        seed=settings.seed,
     )
     if program.type != ProgType.XDP:
         program.close()
@@ -277,10 +294,12 @@ def _map_names(elf: bytes, name: str) -> set[str]:
 
 
 def _hidden(bundle: Bundle, user: Part, declared: dict[str, DeclOp]) -> frozenset[str]:
-    """Global data that only the user part has: memory of its process, which nobody else can read."""
+    """Constants that only the user part has: memory of its process, which nobody else can read."""
     found = set()
     for entry in bundle.manifest["maps"]:
         parts = {part for share in entry["sharing"] for part in share["parts"]}
-        if parts == {user["name"]} and declared[entry["name"]].internal is not None:
+        declaration = declared[entry["name"]]
+        constant = declaration.int_prop("flags") & MapFlag.RDONLY_PROG
+        if parts == {user["name"]} and declaration.internal is not None and constant:
             found.add(entry["name"])
     return frozenset(found)

@@ -144,7 +144,7 @@ def test_global_data_that_both_parts_write(
     program, output = split_globals(compile_c, tmp_path)
     sent = [word for n in (1, 0, 1, 2, 0, 1) for word in ("--hex", kind(n).hex())]
     assert main([str(program), *sent, "--compare", str(output), "--compare-engine", "live"]) == 0
-    assert "6 packets and 1 map (.bss)" in capsys.readouterr().out
+    assert "6 packets and 2 maps (.bss, .data)" in capsys.readouterr().out
 
 
 def test_global_data_in_the_program_alone(

@@ -9,6 +9,7 @@ import pytest
 from bpf_clang import compile_c
 from xdsl.dialects.builtin import ModuleOp
 
+from fsir.analysis.dominance import DominatorTree
 from fsir.analysis.verify import verify_module
 from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
@@ -16,8 +17,9 @@ from fsir.driver.errors import PassFailure
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
 from fsir.object.importer import import_object
-from fsir.placement.counted import can_count
+from fsir.placement.counted import loops_to_count, split_by_count
 from fsir.placement.graph import FlowGraph
+from fsir.placement.loops import work_of
 
 HEAD = """
 struct { __uint(type, 2); __uint(max_entries, 8); __type(key, u32); __type(value, u64); } stats SEC(".maps");
@@ -45,9 +47,15 @@ LOOPS = {
         at++; rounds++; }""",
     "a loop inside": """while (at + 4 <= end && at[0]) {
         for (int i = 0; i < 3; i++) { sum += at[i] << i; __asm__ volatile("" : "+r"(sum)); } at += 3; rounds++; }""",
+    "one without a bound inside": """while (at + 4 <= end && at[0] != 5) {
+        u32 far = sum; while (at + 4 <= end && at[0] > 150) { at++; last = at[0] + far; }
+        at += 3; rounds++; sum += far; }""",
+    "three levels": """while (at + 4 <= end && at[0] != 5) {
+        u32 far = sum; for (; at + 4 <= end && at[0] > 120; rounds++)
+            for (at++; at + 4 <= end && at[0] & 1; at += 2) last = at[0] + far;
+        at += 2; sum += far + last; }""",
     "writes": "while (at + 1 <= end && at[0] != 3) { at[0] = ++rounds; at++; }",
 }
-NESTED = "while (at + 4 <= end && at[0]) { while (at + 4 <= end && at[0] != 9) at++; at += 3; rounds++; }"
 
 
 @cache
@@ -82,10 +90,17 @@ def test_whatever_the_bound_it_does_the_same(name: str, bound: int) -> None:
     assert 0 < parts.count(2) < len(parts), "some packets need more rounds, others not"
 
 
-def test_loops_whose_inner_loops_have_no_bound_stay_whole() -> None:
-    (func,) = functions(raised(NESTED))
-    loops = [piece for piece in FlowGraph(func, {}).pieces if piece.is_loop]
-    assert loops and not any(can_count(func, piece, 8192) for piece in loops)
+def test_the_kernel_follows_the_copy_of_a_nest() -> None:
+    """Its loops have bounds, those of the original are entered at each of their heads."""
+    module = raised(LOOPS["three levels"]).clone()
+    (func,) = functions(module)
+    (piece,) = [piece for piece in FlowGraph(func, {}).pieces if piece.is_loop]
+    loops = loops_to_count(func, piece, 8192)
+    assert len(loops) == 3
+    split_by_count(func, loops, 5)
+    copy, original = sorted((p for p in FlowGraph(func, {}).pieces if p.is_loop), key=lambda p: len(p.entries))
+    assert work_of(copy.blocks, copy.entries, DominatorTree(func.body), 8192) > 0
+    assert set(original.entries) == {loop.head for loop in loops}
 
 
 def test_bounds_are_checked() -> None:

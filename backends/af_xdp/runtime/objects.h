@@ -269,6 +269,7 @@ static void fs_make_map(uint32_t index)
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = flags);
 	char name[BPF_OBJ_NAME_LEN];
 	const char *path;
+	const uint32_t first = 0;
 	bool kernel_part = fs_options.object || fs_ports[0].sockets;
 	int error;
 
@@ -282,7 +283,7 @@ static void fs_make_map(uint32_t index)
 		map->wants_mmap = true;
 		return;
 	}
-	if (map->internal) {
+	if (map->internal && !(fs_options.pin && fs_options.pin_data && !map->read_only)) {
 		map->direct = calloc(1, map->value_size);
 		if (!map->direct)
 			fs_die("out of memory");
@@ -310,6 +311,9 @@ static void fs_make_map(uint32_t index)
 	map->fd = bpf_map_create(map->type, name, map->key_size, map->value_size, map->max_entries, &options);
 	if (map->fd < 0)
 		fs_die("cannot make the map %s: %s", map->name, strerror(-map->fd));
+	error = map->initial ? bpf_map_update_elem(map->fd, &first, map->initial, BPF_ANY) : 0;
+	if (error)
+		fs_die("cannot fill %s: %s", map->name, strerror(-error));
 	error = path ? bpf_obj_pin(map->fd, path) : 0;
 	if (error)
 		fs_die("cannot pin %s: %s (is it in a BPF file system?)", path, strerror(-error));

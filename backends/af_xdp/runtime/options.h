@@ -44,6 +44,7 @@ struct fs_options {
 	uint16_t bind;	     /* XDP_COPY, XDP_ZEROCOPY, or what the driver can */
 	bool generic;	     /* attach in generic mode, for drivers without XDP */
 	bool spin;	     /* never sleep */
+	bool pin_data;	     /* global data that changes, too */
 	bool with_parent;    /* end when the process that started this one does */
 };
 
@@ -81,6 +82,7 @@ static const char fs_usage[] =
 	"      --skb-mode        attach the program in generic mode, for drivers without XDP:\n"
 	"                        packets cannot be passed to the kernel then\n"
 	"      --pin DIR         pin the maps in DIR; those that are there already are used\n"
+	"      --pin-data        and so the global data that the program changes\n"
 	"      --in-memory MAP   a hash that only this part uses, in this process's memory: faster, and seen\n"
 	"                        by nobody else; may be repeated\n"
 	"      --busy-poll USEC  have the driver polled from here, with interrupts put off\n"
@@ -200,7 +202,8 @@ static void fs_keep_in_memory(const char *name)
 
 static void fs_parse_options(int argc, char **argv)
 {
-	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, QUEUES, BUSY_POLL, WITH_PARENT, IN_MEMORY, HELP };
+	enum { COPY = 256, ZERO_COPY, SKB_MODE, SOCKETS, PIN, STATS, SPIN, QUEUES, BUSY_POLL, WITH_PARENT, IN_MEMORY, PIN_DATA,
+	       HELP };
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' }, { "object", required_argument, NULL, 'o' },
 		{ "program", required_argument, NULL, 'p' },   { "queue", required_argument, NULL, 'q' },
@@ -210,7 +213,7 @@ static void fs_parse_options(int argc, char **argv)
 		{ "spin", no_argument, NULL, SPIN },	       { "queues", required_argument, NULL, QUEUES },
 		{ "help", no_argument, NULL, HELP },	       { "busy-poll", required_argument, NULL, BUSY_POLL },
 		{ "with-parent", no_argument, NULL, WITH_PARENT }, { "in-memory", required_argument, NULL, IN_MEMORY },
-		{ NULL, 0, NULL, 0 },
+		{ "pin-data", no_argument, NULL, PIN_DATA },   { NULL, 0, NULL, 0 },
 	};
 	struct fs_port *port = NULL;
 	const char *sockets = NULL; /* named before any interface */
@@ -254,6 +257,9 @@ static void fs_parse_options(int argc, char **argv)
 			break;
 		case PIN:
 			fs_options.pin = optarg;
+			break;
+		case PIN_DATA:
+			fs_options.pin_data = true;
 			break;
 		case STATS:
 			fs_options.stats = fs_number("--stats", optarg);
