@@ -11,6 +11,7 @@ from fsir.dialects import ebpf, packet
 from fsir.interp.map_base import Map
 
 if TYPE_CHECKING:
+    from fsir.interp.helper_base import Call
     from fsir.interp.machine import Machine
 
 
@@ -68,6 +69,10 @@ class Branches:
         """Observe what programs do to a machine."""
         for target in machine.maps.values():
             self.watch(target)
+
+    def helper(self, number: int, call: Call) -> Call:
+        """The implementation of a helper as programs are to call it."""
+        return call
 
     def watch(self, target: Map) -> None:
         """Note the keys that the program looks up in a map."""

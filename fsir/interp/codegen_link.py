@@ -18,6 +18,7 @@ from fsir.dialects import ebpf
 from fsir.interp import emit_alu, emit_scalar
 from fsir.interp.branches import Branches
 from fsir.interp.codegen import Need, Source, generate, parameters
+from fsir.interp.helper_base import Call
 from fsir.interp.machine import STACK_SIZE, HelperError, Machine
 from fsir.interp.maps_array import ArrayMap
 
@@ -282,6 +283,10 @@ class Link:
         data = self.machine.packet.read(offset, size) if offset >= 0 else None
         return None if data is None else int.from_bytes(data, "big")
 
+    def _observed(self, number: int) -> Call:
+        call = _helper(number)
+        return call if self.branches is None else self.branches.helper(number, call)
+
     def _call_address(self, addr: int, *args: int) -> int:
         return self.machine.call_function(addr, *args)
 
@@ -300,7 +305,7 @@ class Link:
             raise Handoff(f"resume point {resume} accepts a packet of resume point {self.arrival[0]}")
 
 
-def _helper(number: int) -> Compiled:
+def _helper(number: int) -> Call:
     from fsir.interp.helper_calls import call_of
 
     return call_of(number)
@@ -335,7 +340,7 @@ PROVIDERS: dict[str, Callable[..., object]] = {
     "frames": lambda link: _Frames(link.machine),
     "objects": lambda link, size: _Objects(link.machine, size),
     "packet": lambda link: link.machine.packet,
-    "helper": lambda link, number: _helper(number),
+    "helper": lambda link, number: link._observed(number),
     "kfunc": lambda link, name: link.machine.library.get(name) or _kfunc(name),
     "tail_call": lambda link: link.machine.tail_call,
     "function": Link.function,

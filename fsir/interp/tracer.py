@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from fsir.interp.branches import Branches
 from fsir.interp.environment import FROZEN
+from fsir.interp.helper_base import Call, s32
+from fsir.interp.helpers import HELPERS
 from fsir.interp.map_base import Map
 from fsir.interp.maps_array import ArrayMap
 from fsir.interp.maps_nested import MapOfMaps
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 14, 3000
 Path = tuple[Any, ...]
 """The name of a map, or the name and key of the outer map and so on."""
+_SHORTENS = {"xdp_adjust_head": 1, "xdp_adjust_tail": -1}
+"""Helpers that take bytes away, and with which sign of their argument."""
 _NOT_INPUT = (FROZEN, ".kconfig")
 """Global data that is filled by whoever runs the program."""
 _ELSEWHERE = 1 << 60
@@ -147,6 +151,25 @@ class Tracer(Branches):
         if isinstance(test, Term):
             self.log.asked(test, reaches)
 
+    def helper(self, number: int, call: Call) -> Call:
+        """A helper that gets plain numbers, and whose success is known to depend on the packet's length."""
+        name = HELPERS[number].name if number in HELPERS else ""
+
+        def followed(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+            plain = [self.log.pin(arg) for arg in (r1, r2, r3, r4, r5)]
+            before = len(machine.packet)
+            result = call(machine, *plain)
+            now = operate("add", self._length(), before - len(self._packet))
+            if name == "xdp_get_buff_len":
+                return word(int(result), now, self.log)
+            by = _SHORTENS[name] * s32(plain[1]) if name in _SHORTENS else 0
+            test = operate("le", by + SHORTEST, now)
+            if by > 0 and isinstance(test, Term):
+                self.log.asked(test, result == 0)
+            return result
+
+        return followed
+
     def _context(self, offset: int, value: int) -> int:
         kind = _LENGTHS[self._machine.hook].get(offset)
         if kind is None:
@@ -156,7 +179,7 @@ class Tracer(Branches):
             same = value == int.from_bytes(self._packet[12:14], "little")
             cells = [cell[0] for cell in ether if cell is not None]
             return word(value, from_bytes([*cells, 0, 0]), self.log) if same and len(cells) == 2 else value
-        return word(value, operate("add", self._length(), value - len(self._packet)), self.log)
+        return word(value, operate("add", self._length(), int(value) - len(self._packet)), self.log)
 
     # Memory
 

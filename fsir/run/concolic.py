@@ -24,15 +24,17 @@ from fsir.smt.terms import Term, operate
 
 TRACES = 160
 """The most runs that are followed, for one program."""
-QUESTIONS = 500
+QUESTIONS = 400
 """The most questions that are asked."""
-TRIES = 4
-"""How often a side is asked for."""
+EFFORT = 2_000_000
+"""The most that they may take, in z3's unit of work."""
+TRIES = {True: 3, False: 2}
+"""How often a side is asked for: where the input shows at its branch, and where it does not."""
 VISITS = 3
 """How many of a branch's turns in one run are tried, the last ones first."""
 RELATED = 120
 """The most conditions that go with a question; with more, the oldest are left out."""
-INDIRECT = 6
+INDIRECT = 4
 """How many earlier answers are changed for a branch that nothing of the input shows at."""
 
 Side = tuple[Operation, int]
@@ -56,7 +58,7 @@ class Concolic:
         """What took new sides, beginning with runs that are known."""
         queue = deque(starts)
         for _ in range(TRACES):
-            if not queue or self.questions >= QUESTIONS:
+            if not queue or self._spent():
                 return
             maps, packet = queue.popleft()
             for found in self._around(maps, packet):
@@ -73,7 +75,7 @@ class Concolic:
         steps, lookups, inputs = list(tracer.log.steps), dict(tracer.lookups), dict(tracer.inputs)
         visits: Counter[int] = Counter()
         for at, flipped in self._wanted(steps, visits):
-            if self.questions >= QUESTIONS:
+            if self._spent():
                 return
             for soft in (True, False):
                 conditions = _conditions(steps[:at], soft)
@@ -108,7 +110,10 @@ class Concolic:
 
     def _may_ask(self, side: Side, directly: bool) -> bool:
         self._asked[side, directly] += 1
-        return self._asked[side, directly] <= TRIES
+        return self._asked[side, directly] <= TRIES[directly]
+
+    def _spent(self) -> bool:
+        return self.questions >= QUESTIONS or self._solver.spent >= EFFORT
 
     def _solved(self, conditions: Sequence[Term], flipped: Term) -> dict[Any, int] | None:
         self.questions += 1

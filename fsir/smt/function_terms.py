@@ -116,6 +116,7 @@ class FunctionTerms:
     """The terms of a function.
 
     edges      for each (terminator, number of the successor) whether it is taken, 0 or 1; retreating edges have none
+    reached    for each block whether control comes to it
     incoming   the edges into each block that do not go back
     """
 
@@ -126,7 +127,7 @@ class FunctionTerms:
         self.incoming: dict[Block, list[tuple[Operation, int]]] = {block: [] for block in self.tree.rpo}
         self._definitions: dict[object, Term] = {}
         self._values: dict[SSAValue, Value] = {}
-        self._reached: dict[Block, Value] = {}
+        self.reached: dict[Block, Value] = {}
         self._left: dict[Block, _State] = {}
         self._names = 0
         self._of_frame = _frame_addresses(func)
@@ -166,12 +167,12 @@ class FunctionTerms:
     def _block(self, block: Block) -> None:
         edges = [self.edges[edge] for edge in self.incoming[block]]
         if not edges:
-            self._reached[block] = 1
+            self.reached[block] = 1
             state = _State(FrameBytes(), self._fresh_name())
             for arg in block.args:
                 self._values[arg] = self._argument(arg)
         else:
-            self._reached[block] = self._any(edges)
+            self.reached[block] = self._any(edges)
             state = self._entered(block, edges)
         for op in block.ops:
             self._operation(op, state)
@@ -216,7 +217,7 @@ class FunctionTerms:
         )
 
     def _leave(self, block: Block) -> None:
-        last, reached = block.last_op, self._reached[block]
+        last, reached = block.last_op, self.reached[block]
         if last is None or not last.successors:
             return
         if len(last.successors) == 1:

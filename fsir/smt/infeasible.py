@@ -20,6 +20,7 @@ from xdsl.ir import Block, Operation
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import functions
 from fsir.smt.function_terms import FunctionTerms, Irreducible, Passed
+from fsir.smt.terms import Value
 
 if TYPE_CHECKING:
     from fsir.smt.solve import Solver
@@ -30,6 +31,8 @@ MOST_BLOCKS = 1200
 """Functions with more are not looked at."""
 QUESTIONS = 200
 """The most questions that z3 gets for a program."""
+EFFORT = 100_000
+"""What it may spend on one."""
 
 
 class Infeasible:
@@ -72,37 +75,64 @@ class Infeasible:
 
 
 class _Questions:
+    """What is asked of one function: of a branch with one side open, that side; of one with both, whether control comes
+    to it, if the block that dominates it was not asked in vain."""
+
     def __init__(self, terms: FunctionTerms) -> None:
         from fsir.smt.solve import Solver
 
         self.terms = terms
-        self.solver: Solver = Solver()
+        self.solver: Solver = Solver(EFFORT)
         self.dead: set[Side] = set()
+        self.asked = 0
+        self._in_vain: set[Block] = set()
 
     def ask(self, sides: Sequence[Side], most: int) -> tuple[int, list[Side]]:
         """How many questions were asked, and which of the sides are impossible."""
-        order = {block: number for number, block in enumerate(self.terms.tree.rpo)}
-        asked = 0
-        for branch, side in sorted(sides, key=lambda s: order.get(s[0].parent, 0) if s[0].parent else 0):
-            block = branch.parent
-            edge = self.terms.edges.get((branch, side))
-            if block is None or edge is None:
+        of_branch: dict[Operation, list[int]] = {}
+        for branch, side in sides:
+            of_branch.setdefault(branch, []).append(side)
+        for block in self.terms.tree.rpo:
+            last = block.last_op
+            if last not in of_branch:
                 continue
-            if isinstance(edge, int):
-                if not edge:
-                    self.dead.add((branch, side))
-            elif self._unreachable(block):
-                self.dead.add((branch, side))
-            elif asked < most:
-                asked += 1
-                if self.solver.impossible([edge, *self.terms.defining(edge)]):
-                    self.dead.add((branch, side))
-        return asked, [side for side in sides if side in self.dead]
+            ways = [(last, side) for side in of_branch[last]]
+            if self._unreachable(block, len(ways) == 2 and self.asked < most):
+                self.dead.update(ways)
+                continue
+            self.dead.update(way for way in ways if self._is_zero(way))
+            if len(ways) == 1 and self._refuted(self.terms.edges[ways[0]], most):
+                self.dead.add(ways[0])
+        return self.asked, [side for side in sides if side in self.dead]
 
-    def _unreachable(self, block: Block) -> bool:
-        """Whether all edges into a block are known to be impossible."""
+    def _unreachable(self, block: Block, ask: bool) -> bool:
+        """Whether control never comes to a block."""
         incoming = self.terms.incoming[block]
-        return bool(incoming) and all(edge in self.dead for edge in incoming)
+        if incoming and all(edge in self.dead or self._is_zero(edge) for edge in incoming):
+            return True
+        above = self.terms.tree.idom(block)
+        if above in self._in_vain:
+            self._in_vain.add(block)
+            return False
+        if not ask or not incoming:
+            return False
+        if self._refuted(self.terms.reached[block], self.asked + 1):
+            return True
+        self._in_vain.add(block)
+        return False
+
+    def _is_zero(self, edge: Side) -> bool:
+        term = self.terms.edges[edge]
+        return isinstance(term, int) and not term
+
+    def _refuted(self, term: Value, most: int) -> bool:
+        """Whether this is never true."""
+        if isinstance(term, int):
+            return not term
+        if self.asked >= most:
+            return False
+        self.asked += 1
+        return self.solver.impossible([term, *self.terms.defining(term)])
 
 
 __all__ = ["Infeasible", "Side"]

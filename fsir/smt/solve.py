@@ -9,14 +9,16 @@ import z3
 
 from fsir.smt.terms import Term, Value, bounds
 
-EFFORT = 400_000
-"""What z3 may spend on a question, in its own unit of work: the same on every machine."""
+EFFORT = 100_000
+"""What z3 may spend on a question, in its own unit of work: the same on every machine. A second has some 500,000."""
 
 
 class Solver:
     """Questions about terms: whether all can be true (not 0) at once, and how."""
 
     def __init__(self, effort: int = EFFORT) -> None:
+        self.spent = 0
+        """What all questions have taken."""
         self._context = z3.Context()
         self._effort = effort
         self._vectors: dict[tuple[Term, int], Any] = {}
@@ -29,7 +31,7 @@ class Solver:
         find them."""
         terms = list(terms)
         solver = self._asserting(terms)
-        if solver.check() != z3.sat:
+        if self._checked(solver) != z3.sat:
             return None
         found = solver.model()
         names = {name for term in terms if isinstance(term, Term) for name in term.unknowns}
@@ -43,7 +45,14 @@ class Solver:
 
     def impossible(self, terms: Iterable[Value]) -> bool:
         """Whether z3 proves that these are never all true at once."""
-        return bool(self._asserting(list(terms)).check() == z3.unsat)
+        return bool(self._checked(self._asserting(list(terms))) == z3.unsat)
+
+    def _checked(self, solver: Any) -> Any:
+        answer = solver.check()
+        statistics = solver.statistics()
+        if "rlimit count" in statistics.keys():  # noqa: SIM118 (no mapping)
+            self.spent = int(statistics.get_key_value("rlimit count"))
+        return answer
 
     def _asserting(self, terms: list[Value]) -> Any:
         solver = z3.SolverFor("QF_BV", ctx=self._context)
