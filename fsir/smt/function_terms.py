@@ -169,8 +169,8 @@ class FunctionTerms:
         if not edges:
             self.reached[block] = 1
             state = _State(FrameBytes(), self._fresh_name())
-            for arg in block.args:
-                self._values[arg] = self._argument(arg)
+            for position, arg in enumerate(block.args, 1):
+                self._values[arg] = self._argument(arg, position)
         else:
             self.reached[block] = self._any(edges)
             state = self._entered(block, edges)
@@ -179,11 +179,12 @@ class FunctionTerms:
         self._left[block] = state
         self._leave(block)
 
-    def _argument(self, arg: SSAValue) -> Value:
-        register = ebpf.reg_index(arg.type)
+    def _argument(self, arg: SSAValue, position: int) -> Value:
+        index = ebpf.reg_index(arg.type)
+        register = position if index is None else index
         if self.func.type_name is not None and register == 1:
             return _CONTEXT
-        found = self._passed.argument(self.func, register) if register is not None else None
+        found = self._passed.argument(self.func, register)
         return self._fresh() if found is None else found
 
     def _any(self, edges: Sequence[Value]) -> Value:

@@ -129,8 +129,10 @@ EVALUATE: dict[str, Callable[[int, int], int]] = {
 
 
 def _add(a: Value, b: Value) -> Value:
-    if isinstance(b, int) and b == 0:
-        return a
+    if isinstance(a, int) or isinstance(b, int):
+        a, b = (b, a) if isinstance(a, int) else (a, b)
+        if isinstance(b, int) and b == 0:
+            return a
     if isinstance(a, Term) and a.op == "add" and isinstance(b, int) and isinstance(a.args[1], int):
         return operate("add", a.args[0], a.args[1] + b)
     (al, ah), (bl, bh) = bounds(a), bounds(b)
@@ -210,8 +212,50 @@ def _shr(a: Value, b: Value) -> Value:
     return Term("shr", (a, b), al >> (bh if al >= 0 else bl), ah >> (bl if ah >= 0 else bh))
 
 
+def _summands(value: Value) -> list[Value]:
+    """What a value is the sum of."""
+    if not isinstance(value, Term) or value.op != "add":
+        return [value]
+    return [*_summands(value.args[0]), *_summands(value.args[1])]
+
+
+_FEW = 12
+_DEEP_SUM = 12
+
+
+def _without_common(a: Value, b: Value) -> tuple[Value, Value]:
+    """Two values less what is added to both: an address and another in front of it become numbers."""
+    left, right = _summands(a), _summands(b)
+    if len(left) > _FEW or len(right) > _FEW:
+        return a, b
+    rest: list[Value] = []
+    for value in left:
+        at = next((i for i, other in enumerate(right) if _is_same(value, other)), None)
+        if at is None:
+            rest.append(value)
+        else:
+            del right[at]
+    return (_total(rest), _total(right)) if len(rest) < len(left) else (a, b)
+
+
+def _is_same(a: Value, b: Value) -> bool:
+    if not isinstance(a, Term) or not isinstance(b, Term):
+        return False
+    return a is b or (a.op == b.op == "in" and bool(a.args[0] == b.args[0]))
+
+
+def _total(values: list[Value]) -> Value:
+    result: Value = 0
+    for value in values:
+        result = operate("add", result, value)
+    return result
+
+
 def _compared(op: str) -> Callable[[Value, Value], Value]:
     def compare(a: Value, b: Value) -> Value:
+        a, b = _without_common(a, b)
+        if isinstance(a, int) and isinstance(b, int):
+            return int(EVALUATE[op](a, b))
         (al, ah), (bl, bh) = bounds(a), bounds(b)
         apart = ah < bl or bh < al
         if op in ("eq", "ne") and apart:
