@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fsir.run.deploy import Deployment, Options, State
 from fsir.run.engines import Settings, Subject
+from fsir.run.interrupts import Interrupts
 from fsir.run.report import print_table
 
 if TYPE_CHECKING:
@@ -140,18 +141,15 @@ def deploy(
     subject: Subject, settings: Settings, options: Options, *, seconds: float | None, json_output: bool, quiet: bool
 ) -> dict[str, Any]:
     """Run until interrupted, or for so many seconds; the final counters as printed with `--json`."""
-    with _terminating(), closing(Deployment(subject, settings, options)) as deployment:
+    with Interrupts() as interrupts, closing(Deployment(subject, settings, options)) as deployment:
+        interrupts.hold()
         title = f"{subject.shown} on {', '.join(options.interfaces)}"
         view = View(deployment)
+        print(f"live: {title}; an interrupt ends it", file=sys.stderr, flush=True)
         drawn = sys.stdout.isatty() and not json_output and not quiet
-        if drawn:
-            import rich.live  # noqa: F401  # not later: an interrupt of an import may make Python exit with status 130
-        with suppress(KeyboardInterrupt):  # the way to end it
-            print(f"live: {title}; an interrupt ends it", file=sys.stderr, flush=True)
-            _watch(deployment, view, title, seconds, drawn)
-        with _not_interrupted():
-            state = deployment.stop()
-            maps = deployment.maps()
+        _watch(deployment, view, title, seconds, interrupts, drawn)
+        state = deployment.stop()
+        maps = deployment.maps()
         view.look(state)
         paths = counts_of(state, deployment)
         document = {
@@ -170,18 +168,22 @@ def deploy(
         return document
 
 
-def _watch(deployment: Deployment, view: View, title: str, seconds: float | None, drawn: bool) -> None:
-    until = None if seconds is None else time.monotonic() + seconds
+def _watch(
+    deployment: Deployment, view: View, title: str, seconds: float | None, interrupts: Interrupts, drawn: bool
+) -> None:
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    pause = 1.0 if drawn else 0.2
     with _screen() if drawn else nullcontext() as screen:
-        while until is None or time.monotonic() < until:
+        ended = False
+        while not ended:
             state = deployment.watch()
             for event in state.events:
                 print(f"live: {event}", file=sys.stderr, flush=True)
             view.look(state)
             if screen is not None:
                 screen.update(view.rich(title), refresh=True)
-            left = 1.0 if until is None else min(1.0, max(0.0, until - time.monotonic()))
-            time.sleep(left if drawn else min(left, 0.2))
+            left = max(0.0, end - time.monotonic())
+            ended = interrupts.wait(min(pause, left)) or left <= pause
 
 
 def _screen() -> Live:
@@ -197,30 +199,3 @@ def _print_final(view: View) -> None:
 
     print_table(*without_rate(PARTS_HEADER, view.parts()))
     print_table(*without_rate(PATHS_HEADER, view.paths()))
-
-
-@contextmanager
-def _terminating() -> Iterator[None]:
-    """SIGTERM and SIGHUP are interrupts, too."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _not_interrupted() -> Iterator[None]:
-    """What has to be done to the end."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -225,7 +225,8 @@ class Load:
 
     def drain(self, frame: bytes) -> float:
         """Nanoseconds of CPU that the user part takes for one packet when packets wait: it is stopped while a ring's
-        worth of them comes, and goes on when all are there. It has to sleep when it has nothing to do (no `--spin`).
+        worth of them comes, and goes on when all are there. It has to sleep when it has nothing to do (no `--spin`);
+        waking up once is included.
 
         Unlike `run`, this is not limited by what the generator can make, nor by what else the machine does. On a busy
         machine packets may come late, when the user part has gone to sleep already: then they are sent again."""
@@ -255,16 +256,20 @@ class Load:
 
 
 def _wait_for_state(pid: int, state: str) -> None:
-    """Until a process sleeps (S) or is stopped (T). Raises KernelError after some time."""
+    """Until a process sleeps (S) or is stopped (T), and is on no CPU: it says that it sleeps a little before, and the
+    kernel has not counted its last time then. (`syscall` waits for that.) Raises KernelError after some time."""
     deadline = time.monotonic() + _DEADLINE
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+    process = Path(f"/proc/{pid}")
+    while (process / "stat").read_text().rpartition(")")[2].split()[0] != state or (
+        process / "syscall"
+    ).read_text() == "running\n":
         if time.monotonic() > deadline:
             raise KernelError(f"the user part does not come to state {state}")
         time.sleep(_PAUSE / 1000)
 
 
 def _cpu_time(pid: int) -> int:
-    """Nanoseconds that a process was on a CPU."""
+    """Nanoseconds that a process was on a CPU, before it left it."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
