@@ -18,10 +18,7 @@ class RaisePass(PipelinePass):
     passes: ClassVar[tuple[str, ...]] = (
         "raise-registers",
         "raise-stack",
-        "raise-types",
-        "raise-packet",
-        "raise-maps",
-        "raise-stack",
+        "raise-accesses",
         "raise-scalars",
         "name-fields",
         "eliminate-dead-code",

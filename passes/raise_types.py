@@ -37,6 +37,7 @@ class RaiseTypesPass(ModulePass):
                 for value in (*block.args, *(result for inner in block.ops for result in inner.results)):
                     if value.type == UNALLOCATED:
                         set_type(value, kinds.of(value))
+            _drop_casts(func)
             _cast_on_edges(func)
 
 
@@ -58,6 +59,15 @@ def _forget_unread(func: FuncOp, kinds: WordKinds) -> bool:
         set_successor_operands(terminator, index, values)
         changed = True
     return changed
+
+
+def _drop_casts(func: FuncOp) -> None:
+    """Remove the casts of words to the type that they have."""
+    for block in func.body.blocks:
+        for op in list(block.ops):
+            if isinstance(op, CastOp) and op.value.type == op.res.type:
+                op.res.replace_all_uses_with(op.value)
+                block.erase_op(op)
 
 
 def _cast_on_edges(func: FuncOp) -> None:

@@ -7,7 +7,8 @@ A forward analysis of what all frames hold, as the kernel's verifier keeps it: a
 or into a struct there, hands the address of that to its functions, and these load them again. A static function is
 followed for each different thing that it is called with, a callback any number of times; what it stores in its callers'
 frames they find there. Whatever may have written a word in another way ends the knowledge of it: a store at an unknown
-offset, a helper, a kernel function, a function that others may replace.
+offset, a helper, a kernel function, a function that others may replace: the kernel verifies that by itself, and lets it
+have no memory but what it is given.
 
 As for the verifier, an address of a frame comes from a frame pointer or from a frame, and from no other memory. What
 nobody has written on some path (a function that failed has not stored what it parsed) is undefined there: a load gives
@@ -19,9 +20,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from heapq import heappop, heappush
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, i64
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.traits import Pure
 
@@ -45,6 +47,7 @@ from fsir.analysis.frame_words import (
     returned,
     translated,
 )
+from fsir.analysis.signatures import Signatures
 from fsir.analysis.signs import is_field_offset, is_not_negative
 from fsir.dialects import ebpf
 from fsir.dialects.ebpf import FramePointerType, FuncOp, RegType
@@ -105,6 +108,7 @@ class _Follow:
     """Follows all functions from where they are called."""
 
     def __init__(self, module: ModuleOp, funcs: Iterable[FuncOp]) -> None:
+        self.module = module
         self.funcs = {func.symbol: func for func in funcs}
         self.maps = declared_maps(module)
         self.found: dict[ebpf.LdxOp, frozenset[Stored] | None] = {}
@@ -152,6 +156,20 @@ class _Follow:
             self.enter(func)
             return None
         return func
+
+    def given(self, call: ebpf.CallLocalOp) -> list[tuple[int, int | None]] | None:
+        """For a call of a global function, which the kernel verifies by itself, the arguments that may be addresses, by
+        number, and how many bytes the function gets there; None for any other call."""
+        func = self.funcs.get(call.callee.root_reference.data)
+        says = self._signatures
+        if func is None or says.arity(func) is None:
+            return None
+        count = len(call.operands)
+        return [(i, says.memory(func, i)) for i in range(count) if says.parameter(func, i) != i64]
+
+    @cached_property
+    def _signatures(self) -> Signatures:
+        return Signatures(self.module)
 
     def call(self, func: FuncOp, entry: _Entry) -> _Exit | None:
         """What a function leaves; None if it does not return, as far as is known yet."""
@@ -285,6 +303,11 @@ class _Run:
     def call(self, op: ebpf.CallLocalOp, words: Sequence[Word], memory: Memory) -> bool:
         func = self.shared.callee(op.callee.root_reference.data, len(words))
         if func is None:
+            given = self.shared.given(op)
+            if given is not None:
+                self.call_global([(words[i], size) for i, size in given], memory)
+                self.learn(op.results[0], NOTHING)
+                return True
             self.unknown(words, memory)
             self.learn(op.results[0], memory.anything())
             return True
@@ -294,6 +317,13 @@ class _Run:
         memory.cells, memory.spilled = left.memory.cells, left.memory.spilled
         self.learn(op.results[0], left.value)
         return True
+
+    def call_global(self, given: Iterable[tuple[Word, int | None]], memory: Memory) -> None:
+        """Code runs that can write what it is given, from the address upwards, but not keep it, or write addresses."""
+        for word, size in given:
+            memory.spill(word)
+            for region, place in word.places:
+                memory.forget(region, place, size)
 
     def call_back(self, op: ebpf.CallOp, words: Sequence[Word], memory: Memory) -> None:
         """A helper that calls a function of the program any number of times."""

@@ -19,6 +19,7 @@ CONTEXT_TYPES = {"xdp_md": "xdp", "__sk_buff": "sched_cls"}
 """A type of programs with such a context, by the name of its structure."""
 _HIDDEN = frozenset({1, 2})  # STV_INTERNAL, STV_HIDDEN
 _SCALARS = frozenset({Kind.INT, Kind.ENUM, Kind.ENUM64})
+_OF_SIZE = _SCALARS | {Kind.STRUCT, Kind.UNION, Kind.PTR, Kind.FLOAT}
 
 
 class Signatures:
@@ -50,6 +51,18 @@ class Signatures:
         if kind in _SCALARS:
             return i64
         return CtxType() if kind is Kind.PTR and self._structure(type_id) in CONTEXT_TYPES else None
+
+    def memory(self, func: FuncOp, index: int) -> int | None:
+        """How many bytes a function that is verified by itself gets where an argument points, None if that is not said
+        here. No function gets more of a frame that is not its own, and it cannot store addresses there."""
+        if self.arity(func) != len(func.entry.args):
+            return None
+        assert self._btf is not None and func.btf_func is not None
+        type_id = self._btf.resolve(self._btf.params(func.btf_func.data)[index][1])
+        if self._btf.kind(type_id) is not Kind.PTR:
+            return None
+        target = self._btf.resolve(self._btf.target(type_id))
+        return self._btf.sizeof(target) if self._btf.kind(target) in _OF_SIZE else None
 
     def context(self, func: FuncOp) -> str | None:
         """The structure that a function's first argument points to, by its prototype."""

@@ -335,6 +335,14 @@ class _Flow:
             return UNKNOWN
         return self.shared._returns.get(callee)
 
+    def cast(self, op: Operation) -> Attribute | None:
+        """A word that only counts as unknown is what it was made from."""
+        assert isinstance(op, ebpf.CastOp)
+        source = op.value
+        while isinstance(source.owner, ebpf.CastOp):
+            source = source.owner.value
+        return self.of(source)
+
 
 def _scalar(flow: _Flow, op: Operation) -> Attribute:
     return i64
@@ -372,4 +380,5 @@ _RULES: tuple[tuple[type[Operation], Callable[[_Flow, Operation], Attribute | No
     (ebpf.LdIndOp, _scalar),
     (ebpf.CallOp, _Flow.call),
     (ebpf.CallLocalOp, _Flow.call_local),
+    (ebpf.CastOp, _Flow.cast),
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from bpf_clang import compile_c
 from codegen_helpers import parse
 from xdsl.dialects.builtin import ModuleOp
 
+from fsir.dialects import ebpf
 from fsir.driver.context import make_context
 from fsir.driver.pass_manager import run_pipeline
+from fsir.object.importer import import_object
 
 STATIC = 'section ".text" attributes {bind = #builtin.int<0>}'
 PROGRAM = """
@@ -248,3 +251,34 @@ def test_many_callers_are_taken_together() -> None:
     )
     load = function("%got = ebpf.ldx64 %p[8] : reg -> reg\n %n = ebpf.ldx64 %p[-200] : reg -> reg")
     assert kind_of_load(parse(PROGRAM.format(STORE + calls) + load)) == "packet.ptr"
+
+
+GLOBAL = """
+struct pair {{ u64 first, second; }};
+{} int mix(u32 a, struct pair *into)
+{{
+    if (!into) return -1;
+    into->first = a + {};
+    return 0;
+}}
+SEC("xdp") int prog(struct xdp_md *ctx)
+{{
+    struct {{ u8 *volatile below; struct pair pair; u8 *volatile above; }} frame;
+    frame.below = frame.above = (void *)(long)ctx->data;
+    frame.pair.first = frame.pair.second = 0;
+    mix(ctx->queue, &frame.pair);
+    u8 *p = frame.{};
+    return (void *)(p + 1) > (void *)(long)ctx->data_end ? 1 : *p + frame.pair.first;
+}}
+"""
+
+
+@pytest.mark.parametrize("visibility", ["default", "hidden"])
+@pytest.mark.parametrize("place", ["below", "above"])
+def test_a_global_function_gets_what_its_prototype_says(visibility: str, place: str) -> None:
+    """The kernel verifies it by itself, whatever it is replaced by; not a hidden one, of which nothing is promised."""
+    attributes = f'__attribute__((noinline, visibility("{visibility}")))'
+    module = import_object(compile_c(GLOBAL.format(attributes, 1, place), "-g"), "t.o")
+    run_pipeline(make_context(), module, "raise-registers,raise-types")
+    guarded = [str(op.lhs.type) for op in module.walk() if isinstance(op, ebpf.JccRROp)]
+    assert ("!packet.ptr" in guarded) == (visibility == "default")

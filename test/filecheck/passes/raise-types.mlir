@@ -348,3 +348,21 @@ ebpf.func @next_round section "xdp" attributes {prog_type = "xdp"} {
   %y = ebpf.ldx8 %address[0] : reg -> reg
   ebpf.exit (%y) : reg
 }
+
+// A cast to an unknown kind hides nothing: the word is what it was.
+
+// CHECK-LABEL: ebpf.func @hidden
+ebpf.func @hidden section "xdp" attributes {prog_type = "xdp"} {
+^entry(%ctx : !packet.ctx, %word : !ebpf.reg):
+  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
+  // CHECK-NOT: ebpf.cast %data
+  %hidden = ebpf.cast %data : !packet.ptr -> reg
+  // CHECK: ebpf.ldx8 %data[4] : !packet.ptr -> i64
+  %b = ebpf.ldx8 %hidden[4] : reg -> reg
+  // CHECK: %[[N:.*]] = ebpf.cast %word : reg -> i64
+  %number = ebpf.cast %word : reg -> i64
+  // CHECK: ebpf.cast %[[N]] : i64 -> reg
+  %again = ebpf.cast %number : i64 -> reg
+  %c = ebpf.ldx8 %again[0] : reg -> reg
+  ebpf.exit (%c) : reg
+}
