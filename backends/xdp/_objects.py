@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import i64
@@ -11,6 +11,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from fsir.analysis.calls import is_call
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.backends.xdp._build import Builder, constant_of, fits, signed, width_of
+from fsir.backends.xdp._written import Byte, Content, Written, WrittenObjects
 from fsir.dialects.ebpf import (
     AllocaOp,
     CallOp,
@@ -24,44 +25,61 @@ from fsir.regalloc.frequency import block_weights
 
 class Objects:
     """The objects of one function. Helpers only read them, so that one with the same content that is there already on
-    every path serves again; and a value that would have to survive calls is written when it is made."""
+    every path serves again, and one whose content is not needed any more where only some of it has to change; and a
+    value that would have to survive calls is written when it is made."""
 
     def __init__(self, func: FuncOp) -> None:
         self.tree = DominatorTree(func.body)
         self.weights = block_weights(self.tree)
-        self.known: dict[tuple[object, ...], list[tuple[SSAValue, Block]]] = {}
+        self.written = WrittenObjects(self.tree)
 
     def address(self, build: Builder, pieces: Sequence[SSAValue]) -> SSAValue:
         """The address of an object that holds the pieces one after the other."""
-        content = tuple(part for piece in pieces for part in _content(piece))
-        for address, complete_in in self.known.get(content, ()):
-            if self.tree.dominates(complete_in, build.block):
-                return address
-        address = self.write(build, pieces)
-        self.known.setdefault(content, []).append((address, build.block))
-        return address
+        content = tuple(byte for piece in pieces for byte in _content(piece))
+        found = self.written.holding(content, build.block)
+        if found is None:
+            found = self.change(build, pieces, content) or self.write(build, pieces, content)
+        found.used_in.add(build.block)
+        found.user = build.op
+        return found.address
 
-    def write(self, build: Builder, pieces: Sequence[SSAValue]) -> SSAValue:
+    def write(self, build: Builder, pieces: Sequence[SSAValue], content: Content) -> Written:
         """A new object in the frame."""
         places = [self.place(build, piece) for piece in pieces]
-        size = sum(width_of(piece.type) for piece in pieces) // 8
-        alloca = AllocaOp.create(properties={"size": int_attr(size)}, result_types=[FramePointerType()])
+        alloca = AllocaOp.create(properties={"size": int_attr(len(content))}, result_types=[FramePointerType()])
         address = self.first(places, build).add(alloca).results[0]
-        known: list[int | None] = []
-        for piece in pieces:
-            length = width_of(piece.type) // 8
-            number = constant_of(piece)
-            known += [None] * length if number is None else (number & (1 << 8 * length) - 1).to_bytes(length, "little")
+        known = _numbers(content)
         apart, over = _stores(known), _stores(known, across=True)
         early = len(over) < len(apart)
         _write_bytes(self.first(places, build) if early else build, address, over if early else apart)
-        at = 0
-        for piece, place in zip(pieces, places, strict=True):
-            length = width_of(piece.type) // 8
+        for (at, piece), place in zip(_pieces(pieces), places, strict=True):
             if constant_of(piece) is None:
-                _write_value(place, address, at, length, _root(piece))
-            at += length
-        return address
+                _write_value(place, address, at, width_of(piece.type) // 8, _root(piece))
+        return self.written.add(address, content, build.block, {place.block for place in (*places, build)})
+
+    def change(self, build: Builder, pieces: Sequence[SSAValue], content: Content) -> Written | None:
+        """The object that takes the fewest stores to hold the pieces, if they are less than for a new one, with these
+        stores made. None if there is none."""
+        parts = [(at, p, self.place(build, p)) for at, p in _pieces(pieces) if constant_of(p) is None]
+        least = len(_stores(_numbers(content))) + len(parts)
+        best: tuple[Written, list[tuple[int, int, int]], list[tuple[int, SSAValue, Builder]]] | None = None
+        for found in self.written.there(build.block):
+            if len(found.content) != len(content):
+                continue
+            new = _changed(pieces, content, found.content)
+            stores = _stores(_numbers(new))
+            values = [(at, p, place) for at, p, place in parts if any(new[at : at + width_of(p.type) // 8])]
+            early = {place.block for _, _, place in values if place.op is not build.op}
+            if len(stores) + len(values) < least and self.written.may_change(found, build.op, early):
+                best, least = (found, stores, values), len(stores) + len(values)
+        if best is None:
+            return None
+        base, stores, values = best
+        _write_bytes(build, base.address, stores)
+        for at, piece, place in values:
+            _write_value(place, base.address, at, width_of(piece.type) // 8, _root(piece))
+        places = {build.block, *(place.block for _, _, place in values)}
+        return self.written.add(base.address, content, build.block, places, base)
 
     # --- where to write ----------------------------------------------------------------------------------------------
 
@@ -197,10 +215,37 @@ def _root(piece: SSAValue) -> SSAValue:
     return value
 
 
-def _content(piece: SSAValue) -> tuple[object, object]:
-    """What a piece of an object is made of: its width, and its number or the value whose low bits it has."""
-    number = constant_of(piece)
-    return width_of(piece.type), _root(piece) if number is None else number
+def _content(piece: SSAValue) -> Content:
+    """What a piece of an object is made of: bytes of its number, or of the value whose low bits it has."""
+    length, number = width_of(piece.type) // 8, constant_of(piece)
+    if number is not None:
+        return tuple((number & (1 << 8 * length) - 1).to_bytes(length, "little"))
+    root = _root(piece)
+    return tuple((root, index) for index in range(length))
+
+
+def _pieces(pieces: Sequence[SSAValue]) -> Iterator[tuple[int, SSAValue]]:
+    """Pieces one after the other, each with its offset."""
+    at = 0
+    for piece in pieces:
+        yield at, piece
+        at += width_of(piece.type) // 8
+
+
+def _changed(pieces: Sequence[SSAValue], content: Content, old: Content) -> list[Byte | None]:
+    """The bytes of pieces that are something else than before, None for others. Pieces stay whole, for the verifier
+    follows only numbers that are stored at once."""
+    new: list[Byte | None] = [None] * len(content)
+    for at, piece in _pieces(pieces):
+        own = slice(at, at + width_of(piece.type) // 8)
+        if content[own] != old[own]:
+            new[own] = content[own]
+    return new
+
+
+def _numbers(content: Sequence[Byte | None]) -> list[int | None]:
+    """The bytes that are known."""
+    return [byte if isinstance(byte, int) else None for byte in content]
 
 
 # --- stores ----------------------------------------------------------------------------------------------------------

@@ -103,6 +103,75 @@ ebpf.func @across section "xdp" attributes {prog_type = "xdp"} {
   ebpf.exit(%r) : i64
 }
 
+// An object whose content is not needed any more is changed where that takes fewer stores than a new one, and back.
+// CHECK-LABEL: ebpf.func @changed
+// CHECK:         %[[K:.*]] = ebpf.alloca 12 -> !ebpf.fp
+// CHECK:         ebpf.call 1(%{{.*}}, %[[K]])
+// CHECK-NEXT:    %b = ebpf.call 7() -> i32
+// CHECK-NEXT:    ebpf.stx32 %[[K]][4], %b : !ebpf.fp, i32
+// CHECK-NEXT:    ebpf.ld_sym
+// CHECK-NEXT:    ebpf.call 3(%{{.*}}, %[[K]])
+// CHECK-NEXT:    ebpf.st32 %[[K]][4], 0 : !ebpf.fp
+// CHECK-NEXT:    ebpf.ld_sym
+// CHECK-NEXT:    ebpf.call 3(%{{.*}}, %[[K]])
+// CHECK-NEXT:    ebpf.exit
+ebpf.func @changed section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%a : i32):
+  %z = arith.constant 0 : i32
+  %five = arith.constant 5 : i32
+  %v = map.lookup @m(%a, %z, %five) : i32, i32, i32 -> !map.value<@m>
+  %b = ebpf.call 7() -> i32
+  %d = map.delete @m(%a, %b, %five) : i32, i32, i32 -> i64
+  %e = map.delete @m(%a, %z, %five) : i32, i32, i32 -> i64
+  ebpf.exit(%e) : i64
+}
+
+// The key of an operation is not changed into its value.
+// CHECK-LABEL: ebpf.func @both
+// CHECK:         %[[K:.*]] = ebpf.alloca 8 -> !ebpf.fp
+// CHECK:         %[[V:.*]] = ebpf.alloca 8 -> !ebpf.fp
+// CHECK:         ebpf.call 2(%{{.*}}, %[[K]], %[[V]], %{{.*}})
+ebpf.func @both section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%a : i32, %b : i32, %c : i32, %x : i64):
+  %u = map.update @wide key (%a, %b) value (%a, %c) flags %x : i32, i32, i32, i32, i64 -> i64
+  ebpf.exit(%u) : i64
+}
+
+// Nor is what the next turn of a loop needs; what one way has changed does not serve where the ways meet.
+// CHECK-LABEL: ebpf.func @turns
+// CHECK:         %[[A:.*]] = ebpf.alloca 8 -> !ebpf.fp
+// CHECK-NEXT:    ebpf.stx32 %[[A]][0], %a
+// CHECK-NEXT:    %[[B:.*]] = ebpf.alloca 8 -> !ebpf.fp
+// CHECK-NEXT:    ebpf.stx32 %[[B]][0], %a
+// CHECK:         ebpf.call 1(%{{.*}}, %[[B]])
+// CHECK:         ebpf.call 3(%{{.*}}, %[[A]])
+// CHECK:         ebpf.st32 %[[B]][4], 3
+// CHECK:         ebpf.call 3(%{{.*}}, %[[B]])
+// CHECK:         ebpf.st32 %[[A]][4], 1
+// CHECK:         ebpf.call 3(%{{.*}}, %[[A]])
+ebpf.func @turns section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%a : i32, %x : i64):
+  %one = arith.constant 1 : i32
+  %two = arith.constant 2 : i32
+  %three = arith.constant 3 : i32
+  cf.br ^loop
+^loop:
+  %v = map.lookup @wide(%a, %one) : i32, i32 -> !map.value<@wide>
+  %again = map.hit %v : !map.value<@wide> -> i1
+  %d = map.delete @wide(%a, %two) : i32, i32 -> i64
+  cf.cond_br %again, ^loop, ^out
+^out:
+  %zero = arith.constant 0 : i64
+  %some = arith.cmpi eq, %x, %zero : i64
+  cf.cond_br %some, ^other, ^join
+^other:
+  %e = map.delete @wide(%a, %three) : i32, i32 -> i64
+  cf.br ^join
+^join:
+  %f = map.delete @wide(%a, %one) : i32, i32 -> i64
+  ebpf.exit(%f) : i64
+}
+
 // What would have to live across a call, and what another way needs too, is written on its own way, before the call.
 // CHECK-LABEL: ebpf.func @own_way
 // CHECK:         cf.cond_br
