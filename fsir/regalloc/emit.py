@@ -11,7 +11,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from fsir.analysis.frame_limit import frame_limit
 from fsir.analysis.frame_use import FRAME_SIZE, frame_depth
-from fsir.dialects.ebpf import BranchOp, FallthroughOp, FpOp, insn, reg
+from fsir.dialects.ebpf import BranchOp, FallthroughOp, FpOp, FuncOp, insn, reg
 from fsir.dialects.ebpf.base import SEGMENTS, segments
 from fsir.regalloc.coalesce import Classes
 from fsir.regalloc.constants import small_immediate
@@ -27,6 +27,11 @@ def emit(
     AllocationError when the frame is too small."""
     emitter = _Emitter(code, graph, classes, colours, slots)
     return emitter.run(), emitter.lowest_own
+
+
+def spills_below(func: FuncOp) -> int:
+    """The frame offset below which there are spills only: a multiple of 8."""
+    return -((frame_depth(func) + 7) // 8 * 8)
 
 
 class _Emitter:
@@ -235,7 +240,7 @@ class _Emitter:
         """Frame offset of a slot, below what the function itself uses."""
         if not self.limit:
             self.limit = frame_limit(self.code.func)
-            self.lowest_own = -((frame_depth(self.code.func) + 7) // 8 * 8)
+            self.lowest_own = spills_below(self.code.func)
         offset = self.lowest_own - 8 * (place - SLOT + 1)
         if -offset > self.limit:
             raise AllocationError(f"{-offset} bytes of stack are needed, {self.limit} are left for this function")

@@ -25,7 +25,7 @@ def sink_stores(body: Region, spills_below: int) -> int:
     """Move spills of an allocated body down the dominator tree, to a block that all loads of them are behind: ways that
     load nothing store nothing. Frame offsets below `spills_below` are accessed by spills only, by whole words.
     Gives the number of moves."""
-    live_in = _live_in(body, spills_below)
+    live_in = live_slots(body, spills_below)
     if not any(live_in.values()):
         return 0
     sinking = _Sinking(DominatorTree(body), live_in, spills_below)
@@ -45,7 +45,7 @@ class _Sinking:
         moved = 0
         passed: set[int] = set()
         for op in reversed(list(block.ops)):
-            slot = _slot(op, self.spills_below)
+            slot = spill_slot(op, self.spills_below)
             if isinstance(op, StxOp | StOp) and slot is not None and slot not in passed:
                 register = reg_index(op.value.type) if isinstance(op, StxOp) else None
                 into = None if register in passed else self.target(block, slot, register)
@@ -65,7 +65,7 @@ class _Sinking:
         """The deepest block to store in instead of at the end of `block`."""
         into = self.tree.common_dominator(self.loading(block, slot))
         while into is not None and self.tree.strictly_dominates(block, into):
-            between = self.between(block, into)
+            between = blocks_between(self.tree, block, into)
             if between is not None and not self.disturbed(between, into, slot, register):
                 for each in (*between, into):
                     self.live_in[each].discard(slot)
@@ -83,25 +83,12 @@ class _Sinking:
                 if slot not in self.live_in[following] or following in seen:
                     continue
                 seen.add(following)
-                accesses = [op for op in following.ops if _slot(op, self.spills_below) == slot]
+                accesses = [op for op in following.ops if spill_slot(op, self.spills_below) == slot]
                 if accesses and isinstance(accesses[0], LdxOp):
                     found.append(following)
                 if all(isinstance(op, LdxOp) for op in accesses):
                     work.append(following)
         return found if len(seen) <= _FAR else [block]
-
-    def between(self, block: Block, into: Block) -> set[Block] | None:
-        """The blocks on ways from `block` to one that it dominates; None if that is in a loop by itself."""
-        found: set[Block] = set()
-        work = [into]
-        while work:
-            for before in self.tree.predecessors(work.pop()):
-                if before is into or len(found) > _FAR:
-                    return None
-                if before is not block and before not in found and self.tree.is_reachable(before):
-                    found.add(before)
-                    work.append(before)
-        return found
 
     def disturbed(self, between: set[Block], into: Block, slot: int, register: int | None) -> bool:
         """Whether something on the way writes the register, or accesses the slot."""
@@ -117,13 +104,27 @@ class _Sinking:
 
     def touched(self, op: Operation) -> set[int]:
         """The registers that an operation writes, and the slot that it accesses. (Slots are negative.)"""
-        slot = _slot(op, self.spills_below)
+        slot = spill_slot(op, self.spills_below)
         found = {slot} if slot is not None else set[int]()
         found |= {register for result in op.results if (register := reg_index(result.type)) is not None}
         return found | CALLER_SAVED if isinstance(op, CLOBBERING) else found
 
 
-def _slot(op: Operation, spills_below: int) -> int | None:
+def blocks_between(tree: DominatorTree, block: Block, into: Block) -> set[Block] | None:
+    """The blocks on ways from `block` to one that it dominates; None if that is in a loop by itself, or far away."""
+    found: set[Block] = set()
+    work = [into]
+    while work:
+        for before in tree.predecessors(work.pop()):
+            if before is into or len(found) > _FAR:
+                return None
+            if before is not block and before not in found and tree.is_reachable(before):
+                found.add(before)
+                work.append(before)
+    return found
+
+
+def spill_slot(op: Operation, spills_below: int) -> int | None:
     """The frame offset of a spill or reload."""
     if (
         isinstance(op, LdxOp | StxOp | StOp)
@@ -134,7 +135,7 @@ def _slot(op: Operation, spills_below: int) -> int | None:
     return None
 
 
-def _live_in(body: Region, spills_below: int) -> dict[Block, set[int]]:
+def live_slots(body: Region, spills_below: int) -> dict[Block, set[int]]:
     """The slots, by block, that are loaded after its start before they are stored to."""
     blocks = list(body.blocks)
     number = {block: index for index, block in enumerate(blocks)}
@@ -142,7 +143,7 @@ def _live_in(body: Region, spills_below: int) -> dict[Block, set[int]]:
     used, defined = [0] * len(blocks), [0] * len(blocks)
     for index, block in enumerate(blocks):
         for op in block.ops:
-            offset = _slot(op, spills_below)
+            offset = spill_slot(op, spills_below)
             if offset is None:
                 continue
             bit = 1 << slots.setdefault(offset, len(slots))
