@@ -26,7 +26,7 @@ TRACES = 160
 """The most runs that are followed, for one program."""
 QUESTIONS = 400
 """The most questions that are asked."""
-EFFORT = 2_000_000
+EFFORT = 3_000_000
 """The most that they may take, in z3's unit of work."""
 TRIES = {True: 3, False: 2}
 """How often a side is asked for: where the input shows at its branch, and where it does not."""
@@ -34,10 +34,14 @@ VISITS = 3
 """How many of a branch's turns in one run are tried, the last ones first."""
 RELATED = 120
 """The most conditions that go with a question; with more, the oldest are left out."""
+ROUNDS = 6
+"""How often a question is asked without what contradicts it: the way to the branch need not stay the same."""
 INDIRECT = 4
 """How many earlier answers are changed for a branch that nothing of the input shows at."""
 
 Side = tuple[Operation, int]
+Wish = tuple[Term, bool]
+"""A condition, and whether it only keeps a number what it was."""
 Opened = Callable[[Contents, Branches], InterpProgram]
 Tried = Callable[[Contents, bytes], bool]
 
@@ -77,17 +81,12 @@ class Concolic:
         for at, flipped in self._wanted(steps, visits):
             if self._spent():
                 return
-            for soft in (True, False):
-                conditions = _conditions(steps[:at], soft)
-                model = self._solved(conditions, flipped)
-                if model is None:
-                    if not any(step.pinned for step in steps[:at]):
-                        break
-                    continue
-                made = solved_input(Numbers(model, inputs), lookups, maps, packet, program)
-                if self._fresh(*made) and self._tried(*made):
-                    yield made
-                    break
+            model = self._solved(_conditions(steps[:at]), flipped)
+            if model is None:
+                continue
+            made = solved_input(Numbers(model, inputs), lookups, maps, packet, program)
+            if self._fresh(*made) and self._tried(*made):
+                yield made
 
     def _wanted(self, steps: Sequence[Step], visits: Counter[int]) -> Iterator[tuple[int, Term]]:
         """Which steps to answer in the other way: those at branches with an open side, the last ones first; and those
@@ -115,9 +114,11 @@ class Concolic:
     def _spent(self) -> bool:
         return self.questions >= QUESTIONS or self._solver.spent >= EFFORT
 
-    def _solved(self, conditions: Sequence[Term], flipped: Term) -> dict[Any, int] | None:
+    def _solved(self, conditions: Sequence[Wish], flipped: Term) -> dict[Any, int] | None:
         self.questions += 1
-        return self._solver.model([flipped, *_related(conditions, flipped)])
+        related = _related(conditions, flipped)
+        found = self._solver.model([flipped, *(condition for condition, _ in related)])
+        return self._solver.relaxed(flipped, related, ROUNDS) if found is None else found
 
     def _fresh(self, maps: Contents, packet: bytes) -> bool:
         key = repr(sorted(maps.items())), packet
@@ -137,33 +138,28 @@ def _not(term: Term) -> Term:
     return found
 
 
-def _conditions(steps: Sequence[Step], soft: bool) -> list[Term]:
-    """What was decided in these steps; with the numbers that were only needed to be known if `soft`."""
-    return [
-        step.term if step.holds else _not(step.term)
-        for step in steps
-        if step.term is not None and (soft or not step.pinned)
-    ]
+def _conditions(steps: Sequence[Step]) -> list[Wish]:
+    """What was decided in these steps."""
+    found: dict[Term, bool] = {}
+    for step in steps:
+        if step.term is not None:
+            found.setdefault(step.term if step.holds else _not(step.term), step.pinned)
+    return list(found.items())
 
 
-def _related(conditions: Sequence[Term], flipped: Term) -> list[Term]:
-    """The conditions that share unknowns with a term, directly or by way of others."""
+def _related(conditions: Sequence[Wish], flipped: Term) -> list[Wish]:
+    """The conditions that share unknowns with a term, directly or by way of others, in their order."""
     names = set(flipped.unknowns)
-    left = list(dict.fromkeys(conditions))
-    found: list[Term] = []
+    chosen: set[int] = set()
     grew = True
     while grew:
         grew = False
-        rest = []
-        for condition in left:
-            if names & condition.unknowns:
+        for number, (condition, _) in enumerate(conditions):
+            if number not in chosen and names & condition.unknowns:
                 names |= condition.unknowns
-                found.append(condition)
+                chosen.add(number)
                 grew = True
-            else:
-                rest.append(condition)
-        left = rest
-    return found[-RELATED:]
+    return [conditions[number] for number in sorted(chosen)][-RELATED:]
 
 
 def _loose(steps: Sequence[Step], at: int) -> list[int]:

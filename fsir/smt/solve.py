@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import z3
@@ -31,8 +31,32 @@ class Solver:
         find them."""
         terms = list(terms)
         solver = self._asserting(terms)
-        if self._checked(solver) != z3.sat:
-            return None
+        return self._numbers(solver, terms) if self._checked(solver) == z3.sat else None
+
+    def relaxed(self, term: Term, wished: Sequence[tuple[Term, bool]], rounds: int) -> dict[Any, int] | None:
+        """Numbers with which a term is true, and of what is wished for as much as possible: what contradicts it is
+        given up one by one, first what is marked, then the last. Takes so many questions at most."""
+        left = list(wished)
+        for _ in range(rounds):
+            solver = self._asserting([term], [wish for wish, _ in left])
+            solver.set("rlimit", self._effort // 5)
+            marks = [z3.Bool(f"w{number}", self._context) for number in range(len(left))]
+            for mark, (wish, _) in zip(marks, left, strict=True):
+                solver.add(z3.Implies(mark, self.test(wish)))
+            answer = self._checked(solver, *marks)
+            if answer == z3.sat:
+                return self._numbers(solver, [term, *(wish for wish, _ in left)])
+            if answer != z3.unsat:
+                return None
+            core = {str(mark) for mark in solver.unsat_core()}
+            blamed = [number for number in range(len(left)) if f"w{number}" in core]
+            if not blamed:
+                return None
+            marked = [number for number in blamed if left[number][1]]
+            del left[(marked or blamed)[-1]]
+        return None
+
+    def _numbers(self, solver: Any, terms: Sequence[Value]) -> dict[Any, int]:
         found = solver.model()
         names = {name for term in terms if isinstance(term, Term) for name in term.unknowns}
         numbers = {}
@@ -47,19 +71,19 @@ class Solver:
         """Whether z3 proves that these are never all true at once."""
         return bool(self._checked(self._asserting(list(terms))) == z3.unsat)
 
-    def _checked(self, solver: Any) -> Any:
-        answer = solver.check()
+    def _checked(self, solver: Any, *assumed: Any) -> Any:
+        answer = solver.check(*assumed)
         statistics = solver.statistics()
         if "rlimit count" in statistics.keys():  # noqa: SIM118 (no mapping)
             self.spent = int(statistics.get_key_value("rlimit count"))
         return answer
 
-    def _asserting(self, terms: list[Value]) -> Any:
+    def _asserting(self, terms: Sequence[Value], others: Sequence[Value] = ()) -> Any:
         solver = z3.SolverFor("QF_BV", ctx=self._context)
         solver.set("rlimit", self._effort)
         for term in terms:
             solver.add(self.test(term))
-        for name in frozenset().union(*(term.unknowns for term in terms if isinstance(term, Term))):
+        for name in frozenset().union(*(term.unknowns for term in (*terms, *others) if isinstance(term, Term))):
             if name in self._domains:
                 solver.add(self._domains[name])
         return solver
