@@ -176,6 +176,12 @@ class Interface:
             answer = fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("16sH22x", self.name.encode(), 0))
         return bool(struct.unpack_from("16xH", answer)[0] & IFF_UP)
 
+    @property
+    def there(self) -> bool:
+        """Whether it has not been removed, whatever it is called now."""
+        with self.namespace.entered():
+            return any(number == self.ifindex for number, _ in socket.if_nameindex())
+
 
 def veth_pair(
     left: Namespace, left_name: str, right: Namespace, right_name: str, *, queues: int = 1, mtu: int = 1500

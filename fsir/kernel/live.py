@@ -68,6 +68,7 @@ def attached(end: Interface, prog_fd: int, mode: XdpMode = XdpMode.NATIVE) -> It
 REFUSALS = {
     errno.EBUSY: "another XDP program is there: ip link set dev {name} xdp off removes it",
     errno.EEXIST: "another XDP program is there: ip link set dev {name} xdp off removes it",
+    errno.ERANGE: "the MTU is too large for XDP; of a veth, its other end's: ip link set dev NAME mtu 1500",
     errno.EOPNOTSUPP: "its driver has no XDP; generic mode (--generic) is for every interface",
 }
 """Why an XDP program is not attached, in words of those who can do something about it."""

@@ -188,8 +188,11 @@ class Deployment:
                 os.close(fd)
 
     def watch(self) -> State:
-        """What has been counted so far. Starts a user part that has died again; one that does not live raises
-        KernelError."""
+        """What has been counted so far. Starts a user part that has died again; one that does not live, or an interface
+        that has been removed, raises KernelError."""
+        for end in self.ends:
+            if not end.there:
+                raise KernelError(f"the interface {end.name} has gone")
         events = []
         if self.user is not None and self.user.ask() is None:
             how = self.user.end

@@ -242,6 +242,28 @@ def test_an_interface_that_is_down(scanner: Path, wire: Wire, capsys: pytest.Cap
     assert "the interface far is down: ip link set dev far up" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("is_split", [False, True])
+def test_an_interface_that_goes(is_split: bool, scanner: Path, wire: Wire) -> None:
+    words = command(scanner, "--live", "far")
+    if not is_split:
+        words = [*words[:3], str(EXAMPLES / "firewall" / "firewall.o"), "--live", "far"]
+    with live(wire[1], words) as run:
+        with wire[1].namespace.entered():
+            ip("link", "del", "far")
+        output, errors = run.process.communicate(timeout=60)
+    assert run.process.returncode == 1 and output == ""
+    assert ": error: the interface far has gone\n" in errors and "Traceback" not in errors
+
+
+def test_an_interface_with_too_large_packets(capsys: pytest.CaptureFixture[str]) -> None:
+    with Namespace() as near, Namespace() as far:
+        _, end = veth_pair(near, "near", far, "far", mtu=3600)
+        with far.entered():
+            assert main([str(EXAMPLES / "firewall" / "firewall.o"), "--live", "far", "--seconds", "0"]) == 1
+        assert not program_on(end)
+    assert "the MTU is too large for XDP" in capsys.readouterr().err
+
+
 def test_an_interface_that_has_a_program(scanner: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     prog_fd, _ = syscalls.prog_load(verdict_program(XdpVerdict.PASS), name="other")
     with linked(wire[1], prog_fd), wire[1].namespace.entered():

@@ -225,6 +225,10 @@ static void fs_attach(struct fs_port *port, int program)
 	if (port->link == -EBUSY || port->link == -EEXIST)
 		fs_die("cannot attach to %s: another XDP program is there (ip link set dev %s xdp off removes it)",
 		       port->interface, port->interface);
+	if (port->link == -ERANGE)
+		fs_die("cannot attach to %s: the MTU is too large for XDP; of a veth, its other end's (ip link set dev NAME "
+		       "mtu 1500)",
+		       port->interface);
 	if (port->link == -EOPNOTSUPP)
 		fs_die("the driver of %s has no XDP; try --skb-mode", port->interface);
 	if (port->link < 0)
