@@ -31,9 +31,11 @@ IS_SEVEN = "%x = ebpf.ldx32 %fp[-4] : reg -> reg\nebpf.jnei %x, 7, ^yes, ^no : r
 
 PROVEN = {
     "an element that an array has": lookup("a", 3),
-    "fourteen bytes are always there": f"{BYTES}%p = ebpf.addi %d, 14 : reg -> reg\nebpf.jgt %p, %e, ^yes, ^no : reg, reg",
+    "fourteen bytes are always there": f"{BYTES}%p = ebpf.addi %d, 14 : reg -> reg\n"
+    "ebpf.jgt %p, %e, ^yes, ^no : reg, reg",
     "a guard after a larger one": f"{GUARDED}%q = ebpf.addi %d, 20 : reg -> reg\nebpf.jgt %q, %e, ^yes, ^no : reg, reg",
-    "a number that its width does not allow": f"{BYTES}%x = ebpf.ldx8 %d[0] : reg -> reg\nebpf.jgti %x, 255, ^yes, ^no : reg",
+    "a number that its width does not allow": f"{BYTES}%x = ebpf.ldx8 %d[0] : reg -> reg\n"
+    "ebpf.jgti %x, 255, ^yes, ^no : reg",
     "what another branch decided": f"{BYTES}%x = ebpf.ldx8 %d[0] : reg -> reg\nebpf.jgti %x, 9, ^no, ^low : reg\n"
     "^low:\n%y = ebpf.lshi %x, 2 : reg -> reg\nebpf.jgti %y, 36, ^yes, ^no : reg",
     "a number kept in the frame": f"{FRAME}ebpf.st32 %fp[-4], 7 : reg\n{IS_SEVEN}",
@@ -47,10 +49,12 @@ PROVEN = {
 OPEN = {
     "an element that an array does not have": lookup("a", 4),
     "a key of a hash": lookup("h", 3),
-    "more bytes than there need to be": f"{BYTES}%p = ebpf.addi %d, 15 : reg -> reg\nebpf.jgt %p, %e, ^yes, ^no : reg, reg",
+    "more bytes than there need to be": f"{BYTES}%p = ebpf.addi %d, 15 : reg -> reg\n"
+    "ebpf.jgt %p, %e, ^yes, ^no : reg, reg",
     "a guard of a packet that was changed since": f"{GUARDED}%by = ebpf.movi 1 -> reg\n"
     "%r = ebpf.call 44(%ctx, %by) : reg, reg -> reg\n%d2 = ebpf.ldx32 %ctx[0] : reg -> reg\n"
-    "%e2 = ebpf.ldx32 %ctx[4] : reg -> reg\n%q = ebpf.addi %d2, 34 : reg -> reg\nebpf.jgt %q, %e2, ^yes, ^no : reg, reg",
+    "%e2 = ebpf.ldx32 %ctx[4] : reg -> reg\n%q = ebpf.addi %d2, 34 : reg -> reg\n"
+    "ebpf.jgt %q, %e2, ^yes, ^no : reg, reg",
     "a number that is written over": f"{FRAME}ebpf.st32 %fp[-4], 7 : reg\nebpf.st8 %fp[-3], 1 : reg\n{IS_SEVEN}",
     "a number in the frame that something unknown is written over": f"{BYTES}{FRAME}ebpf.st32 %fp[-4], 7 : reg\n"
     "%n = ebpf.ldx8 %d[0] : reg -> reg\n%m = ebpf.andi %n, 3 : reg -> reg\n%to = ebpf.sub %fp, %m : reg, reg -> reg\n"

@@ -11,9 +11,7 @@ from fsir.smt import meaning
 from fsir.smt.solve import Solver
 from fsir.smt.terms import Term, TooDeep, between, bounds, byte, choice, evaluate, from_bytes, operate, unknown
 
-WORDS = st.one_of(
-    st.integers(0, 2**64 - 1), st.sampled_from((0, 1, 31, 63, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1))
-)
+WORDS = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from((0, 1, 31, 63, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)))
 EXPRESSED = sorted(key for key in emit_alu.BINARY if key[0] not in ("sdiv", "smod"))
 
 
