@@ -6,6 +6,8 @@ BTF prototype `int (struct xdp_md *, unsigned long long, …)`: the kernel verif
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from xdsl.dialects import arith, cf
 from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr, i64
 from xdsl.ir import Block, Operation, SSAValue
@@ -69,8 +71,7 @@ class ChainBuilder:
         built = [self._build(block) for block in self.plan.links]
         for made, block in zip(built, self.plan.links, strict=True):
             if block is not self.chain.func.entry:
-                arguments = [arg.name_hint or "value" for arg in made.entry.args]
-                made.properties["btf_func"] = int_attr(prototypes.add(made.symbol, arguments))
+                made.properties["btf_func"] = int_attr(self._declare(prototypes, made))
         prototypes.store()
         body = self.module.body.block
         body.insert_op_before(built[0], func)
@@ -95,9 +96,47 @@ class ChainBuilder:
             self._receive(func, start)
         for op in [op for op in func.walk() if isinstance(op, HandoffOp)]:
             self._send(op, first)
+        if first:
+            self._conclude(func)
         erase_unreachable(func.body)
         simplify_block_args(func.body)
         return func
+
+    # --- the transport (chain_turns.py has another one) --------------------------------------------------------------
+
+    def _declare(self, prototypes: Prototypes, func: FuncOp) -> int:
+        """The BTF type of a link that is called."""
+        return prototypes.add(func.symbol, [arg.name_hint or "value" for arg in func.entry.args])
+
+    def _arrive(self, func: FuncOp, landing: Block, point: ResumePoint) -> list[SSAValue]:
+        """Have a link begin at its first block: the words that it is passed."""
+        places = packed(point.crossing.widths)
+        entry = func.entry
+        arguments = [entry.insert_arg(i64, 1 + n) for n in range(words_of(places))]
+        for number, (argument, _) in reversed(list(enumerate(places))):
+            arguments[argument].name_hint = _hint(point.crossing.fields[number].name)
+        assert landing.first_op is not None
+        entry.add_op(cf.BranchOp.create(successors=[landing], location=landing.first_op.location))
+        return list(arguments)
+
+    def _pass(self, op: HandoffOp, block: Block, words: list[SSAValue], is_program: bool) -> list[Operation]:
+        """End a link: the one that begins at `block` goes on, with these words."""
+        call = self.call(block, [op.operands[0], *words])
+        verdict = [call.results[0]]
+        return [call, packet.VerdictOp.create(operands=verdict) if is_program else ebpf.insn("exit", verdict)]
+
+    def _leave(self, func: FuncOp, verdict: SSAValue) -> list[Operation]:
+        """End a link with a verdict."""
+        return [ebpf.insn("exit", [verdict])]
+
+    def _conclude(self, func: FuncOp) -> None:
+        """What the program has to have besides."""
+
+    def call(self, block: Block, operands: list[SSAValue]) -> Operation:
+        """The call of the link that begins at a block."""
+        call = ebpf.insn("call_local", operands, i64, sym=self.names[block])
+        call.properties["via"] = StringAttr(self.names[block])
+        return call
 
     # --- the receiver ------------------------------------------------------------------------------------------------
 
@@ -110,16 +149,11 @@ class ChainBuilder:
         point = self.points[start]
         places = packed(point.crossing.widths)
         entry = func.entry
-        words = max((argument for argument, _ in places), default=-1) + 1
-        arguments = [entry.insert_arg(i64, 1 + n) for n in range(words)]
-        for number, (argument, _) in reversed(list(enumerate(places))):
-            arguments[argument].name_hint = _hint(point.crossing.fields[number].name)
         (landing,) = {op.parent for op in func.walk() if isinstance(op, AcceptOp)}
         assert landing is not None
         for op in list(entry.ops)[::-1]:
             entry.erase_op(op, safe_erase=False)
-        assert landing.first_op is not None
-        entry.add_op(cf.BranchOp.create(successors=[landing], location=landing.first_op.location))
+        arguments = self._arrive(func, landing, point)
         erase_unreachable(func.body)
         for op in list(func.walk()):
             if isinstance(op, CarriedOp):
@@ -131,15 +165,15 @@ class ChainBuilder:
             elif isinstance(op, AcceptOp):
                 replace(op, [])
             elif isinstance(op, packet.VerdictOp):
-                replace(op, [ebpf.insn("exit", [op.operands[0]])])
+                replace(op, self._leave(func, op.operands[0]))
             assert not isinstance(op, ResumeOp)
 
     # --- the sender --------------------------------------------------------------------------------------------------
 
     def _send(self, op: HandoffOp, is_program: bool) -> None:
-        """A call of the next link, whose verdict is returned."""
+        """Pass on what the next link takes."""
         block = self.by_number[op.int_prop("resume")]
-        ctx, *fields = op.operands
+        fields = op.operands[1:]
         ops: list[Operation] = []
         words: dict[int, SSAValue] = {}
         for value, (argument, shift) in zip(fields, packed(self._crossing(block).widths), strict=True):
@@ -148,12 +182,12 @@ class ChainBuilder:
                 ops.append(arith.OrIOp(words[argument], piece))
                 piece = ops[-1].results[0]
             words[argument] = piece
-        passed = [ctx, *(words[n] for n in sorted(words))]
-        call = ebpf.insn("call_local", passed, i64, sym=self.names[block])
-        call.properties["via"] = StringAttr(self.names[block])
-        verdict = [call.results[0]]
-        end = packet.VerdictOp.create(operands=verdict) if is_program else ebpf.insn("exit", verdict)
-        replace(op, [*ops, call, end])
+        replace(op, [*ops, *self._pass(op, block, [words[n] for n in sorted(words)], is_program)])
+
+
+def words_of(places: Iterable[tuple[int, int]]) -> int:
+    """How many words some fields take."""
+    return max((argument for argument, _ in places), default=-1) + 1
 
 
 def _shifted(value: SSAValue, shift: int, ops: list[Operation]) -> SSAValue:
@@ -231,6 +265,12 @@ class Prototypes:
         params = [("ctx", self.context), *((argument, number) for argument in arguments[1:])]
         return self.btf.add_func(name, self.btf.add_func_proto(self.result, params))
 
+    def add_for_state(self, name: str, words: int) -> int:
+        """The id of a global function of this name: the context, then the address of so many words."""
+        number = self.btf.add_int("unsigned long long", 8)
+        state = self.btf.add_ptr(self.btf.add_array(number, words))
+        return self.btf.add_func(name, self.btf.add_func_proto(self.result, [("ctx", self.context), ("state", state)]))
+
     def store(self) -> None:
         """Put the BTF back into the module."""
         for op in self.module.body.block.ops:
@@ -259,4 +299,4 @@ def stack_problem(module: ModuleOp, links: list[FuncOp]) -> str | None:
     return None
 
 
-__all__ = ["CONTEXTS", "ChainBuilder", "NoPrototype", "Prototypes", "stack_problem"]
+__all__ = ["CONTEXTS", "ChainBuilder", "NoPrototype", "Prototypes", "stack_problem", "words_of"]

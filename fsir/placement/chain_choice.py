@@ -7,7 +7,7 @@ with each branch that both sides go on from. `length` is the operations themselv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
 from xdsl.ir import Block, Operation
@@ -15,7 +15,7 @@ from xdsl.ir import Block, Operation
 from fsir.analysis.dominance import successors
 from fsir.analysis.liveness import Liveness
 from fsir.dialects.ebpf import FuncOp
-from fsir.placement.chain import FRAMES, CannotCut, Chain, ChainPlan, Link, call_depth
+from fsir.placement.chain import CannotCut, Chain, ChainPlan, Link
 from fsir.placement.prepare import split_where
 
 _ROUNDS = 32  # that a loop is taken to run
@@ -41,14 +41,11 @@ FOLLOWED = Measured("followed", 4.0)
 
 
 class Chooser:
-    """Chooses cuts for one chain. `bad` are the blocks that no cut can be made at, or that the kernel did not like;
-    `too_deep` tells that cuts were left out because too many functions would be under way at a time."""
+    """Chooses cuts for one chain. `bad` are the blocks that no cut can be made at, or that the kernel did not like."""
 
-    def __init__(self, chain: Chain, functions: Mapping[str, FuncOp]) -> None:
+    def __init__(self, chain: Chain) -> None:
         self.chain, self.graph = chain, chain.graph
-        self._deepest = FRAMES + 1 - call_depth(functions, chain.func.symbol)
         self.bad: set[Block] = set()
-        self.too_deep = False
         pieces = self.graph.pieces
         self._sizes = [sum(1 for block in piece.blocks for _ in block.ops) for piece in pieces]
         self._exits = [
@@ -77,9 +74,6 @@ class Chooser:
             except CannotCut as error:
                 if error.block is block:
                     self.bad.add(block)
-                continue
-            if plan.depth(self.chain.func.entry) > self._deepest:
-                self.too_deep = True
                 continue
             crossing = plan.links[block].crossing
             assert crossing is not None

@@ -15,10 +15,11 @@ from fsir.dialects.packet import CtxType
 from fsir.driver.diagnostics import fail, remark
 from fsir.kernel.errors import KernelUnavailable
 from fsir.placement.access import MapAccesses
-from fsir.placement.chain import FRAMES, CannotCut, Chain, ChainPlan
-from fsir.placement.chain_build import CONTEXTS, ChainBuilder, NoPrototype, stack_problem
+from fsir.placement.chain import CannotCut, Chain, ChainPlan
+from fsir.placement.chain_build import CONTEXTS, NoPrototype, stack_problem
 from fsir.placement.chain_choice import FOLLOWED, LENGTH, Chooser, split_stretches
 from fsir.placement.chain_judge import Blame, lowered, refused, too_long
+from fsir.placement.chain_turns import builder_for
 from fsir.placement.crossing import Impossible
 from fsir.placement.place import blocks_at
 from fsir.placement.verified import NotTried
@@ -85,7 +86,7 @@ class _Chaining:
         accesses = MapAccesses(self.module, functions.values())
         try:
             self.chain = Chain(self.func, accesses, EffectTable(self.module), functions)
-            self.chooser = Chooser(self.chain, functions)
+            self.chooser = Chooser(self.chain)
             self.cuts = set(wanted)
             plan = self.chain.plan(self.cuts)
             while searching and (blame := self._judge(plan)) is not None:
@@ -97,7 +98,7 @@ class _Chaining:
             fail(error.block.first_op, f"at: the program cannot be cut here: {error}")
 
     def _finish(self, plan: ChainPlan) -> None:
-        links = ChainBuilder(self.module, self.chain, plan).run()
+        links = builder_for(self.module, self.chain, plan).run()
         if problem := stack_problem(self.module, links):
             fail(links[0], f"'{links[0].symbol}' cannot be chained like this: {problem}")
         if len(links) > 1:
@@ -116,10 +117,7 @@ class _Chaining:
                     self.cuts.add(found[0])
                     return found[1]
             place = self.func if start is None else start.first_op
-            why = (
-                f"the kernel allows {FRAMES} functions under way at a time" if self.chooser.too_deep else "none is left"
-            )
-            fail(place, f"'{self.func.symbol}' cannot be chained: {blame.words}, and no further cut helps: {why}")
+            fail(place, f"'{self.func.symbol}' cannot be chained: {blame.words}, and no further cut is left that helps")
         if start is None or start is self.func.entry or start not in self.cuts:
             self._no_use(blame)
         self.chooser.bad.add(start)
@@ -134,7 +132,7 @@ class _Chaining:
         candidate = self.module.clone()
         starts = {self.func.symbol: self.func.entry}
         if plan is not None:
-            builder = ChainBuilder(candidate, self.chain, plan)
+            builder = builder_for(candidate, self.chain, plan)
             builder.run()
             starts |= {name: block for block, name in builder.names.items()}
         functions = lowered(self.ctx, candidate)

@@ -17,7 +17,7 @@ from xdsl.dialects.builtin import IntegerType, SymbolRefAttr, UnknownLoc, i32, i
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from fsir.analysis.block_args import simplify_block_args
-from fsir.analysis.cfg import erase_unreachable, predecessors
+from fsir.analysis.cfg import erase_block_arg, erase_unreachable, predecessors
 from fsir.analysis.ssa_repair import repair
 from fsir.dialects import ebpf, packet
 from fsir.dialects import map as maps
@@ -89,6 +89,7 @@ def build(func: FuncOp, split: Split, live_in: Mapping[Block, Set[SSAValue]]) ->
         _add_gates(copy, split.order, *split.restart)
     if split.resumes:
         _enter(copy, split, live_in)
+    _pass_what_is_used(copy)
     erase_unreachable(copy.region)
     simplify_block_args(copy.region)
     return copy.func
@@ -119,6 +120,15 @@ def _leave(copy: _Copy, original: Block, to: str, point: ResumePoint, order: Ord
         carried += ticket_values(order, values, ops)
     ops.append(_handoff(ctx, carried, to, point))
     _place(leaving, ops, original)
+
+
+def _pass_what_is_used(copy: _Copy) -> None:
+    """Handoffs take no values that they do not carry: what they are may not be known in this part."""
+    incoming = predecessors(copy.region)
+    for leaving in copy.leaving.values():
+        for arg in reversed(leaving.args):
+            if not arg.uses:
+                erase_block_arg(leaving, arg.index, incoming[leaving])
 
 
 def _handoff(ctx: SSAValue, carried: Sequence[SSAValue], to: str, point: ResumePoint) -> HandoffOp:

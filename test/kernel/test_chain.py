@@ -18,6 +18,7 @@ import traffic
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 
+from fsir.analysis.effects import EffectTable
 from fsir.dialects.ebpf import functions
 from fsir.driver.clang import compile_c
 from fsir.driver.context import make_context
@@ -32,6 +33,8 @@ from fsir.object.encode import instruction_count
 from fsir.object.exporter import export_object
 from fsir.object.importer import import_object
 from fsir.passes.freeze_environment import freeze_environment
+from fsir.placement.access import MapAccesses
+from fsir.placement.chain import CannotCut, Chain
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CUTS = {
@@ -247,3 +250,36 @@ ebpf.func @prog section "xdp" attributes {prog_type = "xdp", btf_func = #builtin
   packet.verdict %wide : i64
 }
 """
+
+
+def places_to_cut(name: str, wanted: int) -> list[int]:
+    """Blocks that the program of an example can be cut in front of, all at once, spread over it."""
+    module = raised(name).clone()
+    funcs = {func.symbol: func for func in functions(module)}
+    func = funcs[program_of(name)]
+    chain = Chain(func, MapAccesses(module, funcs.values()), EffectTable(module), funcs)
+    blocks = list(func.body.blocks)
+    found: list[int] = []
+    for number in range(1, len(blocks), max(1, len(blocks) // (2 * wanted))):
+        if len(found) == wanted:
+            break
+        try:
+            chain.plan([blocks[n] for n in (*found, number)])
+        except CannotCut:
+            continue
+        found.append(number)
+    return found
+
+
+@pytest.mark.parametrize("name", ["firewall", "tc-marker"])
+def test_more_functions_than_calls_can_nest(name: str) -> None:
+    """They are called in turn."""
+    program = program_of(name)
+    places = places_to_cut(name, 12)
+    data, lengths = chained(raised(name), f"at={','.join(f'bb{n}' for n in places)} program={program}")
+    assert sum(each.startswith(f"{program}_chain") for each in lengths) == len(places) == 12
+    for run in (in_kernel, in_interpreter):
+        verdicts, maps = run(data, program, packets(name), maps=traffic.maps(name))
+        wrong = [i for i, (a, b) in enumerate(zip(verdicts, expected(name)[0], strict=True)) if a != b]
+        assert not wrong, f"{run.__name__}, packet {wrong[0]}"
+        assert maps == expected(name)[1]
