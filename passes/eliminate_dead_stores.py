@@ -12,8 +12,10 @@ from xdsl.passes import ModulePass
 from fsir.analysis.accesses import Place, load_place, store_place
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.effects import FRAME, EffectTable
+from fsir.analysis.frame import Frame, How, declared_maps
 from fsir.dialects import ebpf, packet
 from fsir.dialects.ebpf import FuncOp
+from fsir.dialects.map import DeclOp
 from fsir.passes._rewrite import raised_functions
 
 _FOLLOWED = 64
@@ -29,15 +31,18 @@ class EliminateDeadStoresPass(ModulePass):
 
     Packet, map values and frame are told apart, and places by address and offset. Whatever may read a byte keeps it:
     a load through another address into the same memory, a call that takes such an address, the end of the function
-    (but not for the frame). Atomic operations and stores through addresses of unknown kind stay.
+    (but not for the frame). Of the own frame, an operation reads what is behind the addresses that it takes (a key,
+    what a helper is told the size of), unless one goes where it cannot be followed. Atomic operations and stores
+    through addresses of unknown kind stay.
     """
 
     name = "eliminate-dead-stores"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         effects = EffectTable(op)
+        maps = declared_maps(op)
         for func in raised_functions(op):
-            DeadStores(func, effects).run()
+            DeadStores(func, effects, maps).run()
 
 
 @dataclass
@@ -60,8 +65,9 @@ class _State:
 class DeadStores:
     """The stores of a function that nobody needs, and afterwards what happens to memory from each block on."""
 
-    def __init__(self, func: FuncOp, effects: EffectTable) -> None:
+    def __init__(self, func: FuncOp, effects: EffectTable, maps: dict[str, DeclOp]) -> None:
         self.effects = effects
+        self.frame_reads = _frame_reads(func, maps)
         self.tree = DominatorTree(func.body)
         self.entering: dict[Block, _State] = {}
 
@@ -105,14 +111,23 @@ class DeadStores:
             return  # what is known from there on is nothing yet, and nobody sees the frame
         reads = self.effects.of(op).reads
         read = load_place(op, self.effects)
+        own = self.frame_reads.get(op, []) if self.frame_reads is not None else None
+        if own is None and read is not None and isinstance(read.base.owner, ebpf.FpOp):
+            own = [read]
         state.overwritten = {
             place
             for place in state.overwritten
-            if (not place.may_overlap(read) if read is not None else not place.resource & reads)
+            if (not place.may_overlap(read) if read is not None else not _reads(place, reads, own))
         }
-        if reads & FRAME and state.frame is not None:
-            own = read is not None and isinstance(read.base.owner, ebpf.FpOp) and len(state.frame) < _FOLLOWED
-            state.frame = state.frame | {read} if own and read is not None else None
+        if reads & FRAME:
+            self.note(state, own)
+
+    def note(self, state: _State, read: list[Place] | None) -> None:
+        """These bytes of the frame are read (None: any may be)."""
+        if read is None or state.frame is None or len(state.frame) + len(read) > _FOLLOWED:
+            state.frame = None
+        else:
+            state.frame = state.frame.union(read)
 
     def is_dead(self, place: Place, state: _State) -> bool:
         """Whether nobody reads the bytes that a store writes."""
@@ -121,3 +136,23 @@ class DeadStores:
         if state.frame is None or not isinstance(place.base.owner, ebpf.FpOp):
             return False
         return not any(read.may_overlap(place) for read in state.frame)
+
+
+def _frame_reads(func: FuncOp, maps: dict[str, DeclOp]) -> dict[Operation, list[Place]] | None:
+    """What operations read of the function's own frame; None when an address goes where it cannot be followed."""
+    frame = Frame(func, maps)
+    if frame.escaped is not None:
+        return None
+    found: dict[Operation, list[Place]] = {}
+    for access in frame.accesses:
+        if access.how is not How.STORE:
+            places = found.setdefault(access.op, [])
+            places += (Place(root, access.start, access.end, FRAME) for root in frame.roots)
+    return found
+
+
+def _reads(place: Place, reads: int, own: list[Place] | None) -> bool:
+    """Whether an operation that reads such memory, and `own` of the frame (None: any of it), may read a place."""
+    if own is None or not isinstance(place.base.owner, ebpf.FpOp):
+        return bool(place.resource & reads)
+    return bool(reads & FRAME) and any(read.may_overlap(place) for read in own)

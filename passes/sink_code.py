@@ -16,9 +16,11 @@ from fsir.analysis.cfg import predecessors
 from fsir.analysis.components import components
 from fsir.analysis.dominance import DominatorTree, successors
 from fsir.analysis.effects import EffectTable
+from fsir.analysis.frame import declared_maps
 from fsir.analysis.liveness import Liveness
 from fsir.dialects import ebpf, packet
 from fsir.dialects.ebpf import FramePointerType, FuncOp
+from fsir.dialects.map import DeclOp
 from fsir.passes._rewrite import raised_functions
 from fsir.passes.eliminate_dead_stores import DeadStores
 
@@ -37,14 +39,14 @@ class SinkCodePass(ModulePass):
     name = "sink-code"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        effects = EffectTable(op)
+        effects, maps = EffectTable(op), declared_maps(op)
         for func in raised_functions(op):
-            sink(func, effects)
+            sink(func, effects, maps)
 
 
-def sink(func: FuncOp, effects: EffectTable) -> int:
+def sink(func: FuncOp, effects: EffectTable, maps: dict[str, DeclOp]) -> int:
     """Sink the code of a function. Gives the number of operations that were moved."""
-    stores = DeadStores(func, effects)
+    stores = DeadStores(func, effects, maps)
     stores.run()
     sinking = _Sinking(func, effects, stores)
     return sum(sinking.block(block) for block in sinking.tree.rpo)

@@ -66,9 +66,9 @@ class _Address:
 
 
 class Frame:
-    """The frame of one function: `offsets` of the addresses into it, `accesses` in program order, `escaped` with the
-    operation where an address was lost sight of, or None. Given a `root`, an argument of the function, it is the memory
-    behind that argument, in which offsets are relative to it."""
+    """The frame of one function: its `roots`, `offsets` of the addresses into it, `accesses` in program order, and
+    `escaped` with the operation where an address was lost sight of, or None. Given a `root`, an argument of the
+    function, it is the memory behind that argument, in which offsets are relative to it."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Frame:
         self.escaped: Operation | None = None
         self._incoming = predecessors(func.body)
         frames = [op.res for block in func.body.blocks for op in block.ops if isinstance(op, ebpf.FpOp)]
-        self._roots: set[SSAValue] = {root} if root is not None else set(frames)
+        self.roots: set[SSAValue] = {root} if root is not None else set(frames)
         known = self._follow()
         self.offsets = {value: address.offset for value, address in known.items()}
         for value, address in known.items():
@@ -98,7 +98,7 @@ class Frame:
     def _follow(self) -> dict[SSAValue, _Address]:
         """All values that are addresses of the frame, or may be."""
         known: dict[SSAValue, _Address] = {}
-        work = [(value, _Address(0)) for value in self._roots]
+        work = [(value, _Address(0)) for value in self.roots]
         while work:
             value, address = work.pop()
             before = known.get(value)
@@ -161,7 +161,7 @@ class Frame:
         while isinstance(op := value.owner, ebpf.AluRIOp) and op.row.name in ("addi", "subi") and op.core is None:
             total += op.imm.data if op.row.name == "addi" else -op.imm.data
             value = op.lhs
-        return total if value in self._roots else None
+        return total if value in self.roots else None
 
     def _access(self, op: Operation, index: int, address: _Address) -> bool:
         """Record what an operation does with an address of the frame. False when that is not known."""

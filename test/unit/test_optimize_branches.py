@@ -9,6 +9,7 @@ import pytest
 from xdsl.parser import Parser
 
 from fsir.analysis.effects import EffectTable
+from fsir.analysis.frame import declared_maps
 from fsir.analysis.verify import verify_module
 from fsir.dialects.ebpf import functions
 from fsir.driver.context import make_context
@@ -177,5 +178,5 @@ def test_there_is_something_to_do() -> None:
         for func in functions(module):
             merged += merge_guards(func.body, effects)
             threaded += thread_jumps(func.body, effects)
-            sunk += sink(func, effects)
+            sunk += sink(func, effects, declared_maps(module))
     assert threaded > 20 and merged > 2 and sunk > 20, (threaded, merged, sunk)

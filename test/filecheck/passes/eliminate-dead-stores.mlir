@@ -81,6 +81,44 @@ ebpf.func @frame section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %value : i64
 }
 
+// What takes an address of the frame reads what it says the size of: the key of a lookup, the 8 bytes of the sum. Where
+// an address gets out of sight (here into memory), it may be anything.
+// CHECK-LABEL: ebpf.func @reads_of_the_frame
+// CHECK-NOT:       ebpf.st64 %fp[-16]
+// CHECK:           ebpf.st32 %fp[-8], 2
+// CHECK-NOT:       ebpf.st64 %fp[-40]
+// CHECK:           ebpf.st64 %fp[-32], 4
+// CHECK:           packet.verdict
+ebpf.func @reads_of_the_frame section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %fp = ebpf.frame -> !ebpf.fp
+  ebpf.st64 %fp[-16], 1 : !ebpf.fp
+  ebpf.st32 %fp[-8], 2 : !ebpf.fp
+  %key = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
+  %v = map.lookup_at @flows[%key] : !ebpf.fp -> !map.value<@flows>
+  ebpf.st64 %fp[-40], 3 : !ebpf.fp
+  ebpf.st64 %fp[-32], 4 : !ebpf.fp
+  %from = ebpf.addi %fp, -32 : !ebpf.fp -> !ebpf.fp
+  %none = arith.constant 0 : i64
+  %size = arith.constant 8 : i64
+  %sum = ebpf.call 28(%from, %size, %none, %none, %none) : !ebpf.fp, i64, i64, i64, i64 -> i64
+  packet.verdict %sum : i64
+}
+
+// CHECK-LABEL: ebpf.func @escaped
+// CHECK:           ebpf.st64 %fp[-16], 1
+ebpf.func @escaped section "xdp" attributes {prog_type = "xdp"} {
+^bb0(%ctx: !packet.ctx):
+  %fp = ebpf.frame -> !ebpf.fp
+  ebpf.st64 %fp[-16], 1 : !ebpf.fp
+  ebpf.stx64 %fp[-24], %fp : !ebpf.fp, !ebpf.fp
+  %from = ebpf.addi %fp, -24 : !ebpf.fp -> !ebpf.fp
+  %none = arith.constant 0 : i64
+  %size = arith.constant 8 : i64
+  %sum = ebpf.call 28(%from, %size, %none, %none, %none) : !ebpf.fp, i64, i64, i64, i64 -> i64
+  packet.verdict %sum : i64
+}
+
 // Around a loop everything may be read.
 // CHECK-LABEL: ebpf.func @loop
 // CHECK-COUNT-2:   packet.store
