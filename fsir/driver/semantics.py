@@ -184,10 +184,16 @@ def _told(difference: Difference) -> str:
 
 
 def _listed(sides: Sequence[tuple[Operation, int]]) -> str:
-    """The ways out of branches that were not taken: by source line where there is one."""
+    """The ways out of branches that were not taken: by source line where there is one, with what they ask about."""
+    from fsir.run.reasons import deciding_helpers
+
     if not sides:
         return ""
-    places = dict.fromkeys(f"{_where(op)} ({'taken' if side == 0 else 'not taken'})" for op, side in sides)
+    places: dict[str, None] = {}
+    for op, side in sides:
+        helpers = deciding_helpers(op) if len(places) <= LISTED else []
+        asked = f", by {' and '.join(helpers)}" if helpers else ""
+        places.setdefault(f"{_where(op)} ({'taken' if side == 0 else 'not taken'}{asked})")
     more = f" and {len(places) - LISTED} more" if len(places) > LISTED else ""
     return f": {', '.join(list(places)[:LISTED])}{more}"
 
