@@ -7,12 +7,14 @@ and analyses ask here instead.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import cast
 
 from xdsl.dialects import cf
+from xdsl.dialects.builtin import DenseArrayBase, IntegerType
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from fsir.analysis.dominance import DominatorTree
-from fsir.dialects.ebpf.base import SEGMENTS, BranchOp, segments
+from fsir.dialects.ebpf.base import SEGMENTS, BranchOp, segment_bounds, segments
 
 
 def successor_operands(op: Operation, index: int) -> Sequence[SSAValue]:
@@ -21,8 +23,10 @@ def successor_operands(op: Operation, index: int) -> Sequence[SSAValue]:
         return op.successor_operands(index)
     if isinstance(op, cf.BranchOp):
         return op.arguments
-    if isinstance(op, cf.ConditionalBranchOp):
-        return op.else_arguments if index else op.then_arguments
+    if isinstance(op, cf.ConditionalBranchOp):  # without xDSL's accessors, which read the sizes anew each time
+        sizes = cast("DenseArrayBase[IntegerType]", op.properties[SEGMENTS])
+        bounds = segment_bounds(sizes.data.data, 2)
+        return op.operands[bounds[index] : bounds[index + 1]]
     assert not op.successors, f"{op.name} has successors of unknown kind"
     return ()
 

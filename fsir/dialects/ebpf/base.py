@@ -58,7 +58,7 @@ def segments(*sizes: int) -> DenseArrayBase:
 
 
 @lru_cache(maxsize=65536)
-def _bounds(sizes: bytes, successors: int) -> tuple[int, ...]:
+def segment_bounds(sizes: bytes, successors: int) -> tuple[int, ...]:
     """Where the operands passed to each successor begin, and where the last of them end, by segment sizes."""
     values = struct.unpack(f"<{len(sizes) // 4}i", sizes)
     fixed = len(values) - successors
@@ -192,7 +192,7 @@ class BranchOp(EbpfOp):
         if count < 2:
             return (0, len(self.operands))
         sizes = cast("DenseArrayBase[IntegerType]", self.properties[SEGMENTS])
-        return _bounds(sizes.data.data, count)
+        return segment_bounds(sizes.data.data, count)
 
     def fixed_operands(self) -> Sequence[SSAValue]:
         return self.operands[: self._bounds()[0]]
