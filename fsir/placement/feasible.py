@@ -155,7 +155,7 @@ def _isa_of(op: ebpf.InsnOp) -> int:
 
 
 def _user(rules: Rules, op: Operation, target: Target) -> str | None:
-    from fsir.backends.af_xdp.capabilities import supported_helper, supported_map
+    from fsir.backends.af_xdp.capabilities import READ_ONLY_VALUES, supported_helper, supported_map
 
     if isinstance(op, ebpf.CallOp) and (reason := supported_helper(op.helper.data)) is not None:
         return reason
@@ -175,6 +175,8 @@ def _user(rules: Rules, op: Operation, target: Target) -> str | None:
             return f"values of map '{name}' hold a {field}, which only the kernel handles"
         if kind is Kind.OPAQUE:
             return f"the address of a value of map '{name}' goes where it cannot be followed"
+        if kind in (Kind.ADD, Kind.WRITE) and declaration is not None and declaration.type.data in READ_ONLY_VALUES:
+            return f"values of map '{name}', a {declaration.type.data}, change in the kernel only"
     return None
 
 
