@@ -12,7 +12,9 @@ from fsir.dialects import map as maps
 from fsir.dialects.ebpf import form_of
 from fsir.dialects.map import DeclOp
 from fsir.interp.helpers import HELPERS
+from fsir.placement.additions import is_countable
 from fsir.placement.loops import evaluate
+from fsir.placement.sharing import is_mapped
 from fsir.placement.targets import Target
 
 VERDICTS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
@@ -86,11 +88,19 @@ class Costs:
             return target.costs["call"] + self._called(op.callee.root_reference.data, target)
         if isinstance(op, ebpf.CallOp):
             return self._helper(op, target)
+        if target.kind == "af-xdp" and isinstance(op, maps.AtomicOp | maps.StoreOp) and is_countable(op):
+            return self._addition(op, target)
         return target.costs[_CLASSES.get(form, "alu")]
 
     def _map(self, name: str, target: Target) -> float:
         declaration = self._declarations.get(name)
         return target.map_cost(declaration.type.data if declaration is not None else "default")
+
+    def _addition(self, op: maps.AtomicOp | maps.StoreOp, target: Target) -> float:
+        """One from user space: in memory, or in the kernel as any other access to the map."""
+        names = op.value.type.names if isinstance(op.value.type, maps.ValueType) else ()
+        afar = [name for name in names if name in self._declarations and not is_mapped(self._declarations[name])]
+        return max((self._map(name, target) for name in afar), default=target.costs["atomic"])
 
     def _helper(self, op: ebpf.CallOp, target: Target) -> float:
         helper = HELPERS.get(op.helper.data)

@@ -47,7 +47,7 @@ SPLITS = [
     ("firewall", "xdp,af-xdp cut-at=bb38", {"xdp", "af-xdp"}),
     ("firewall", f"{NIC},xdp,af-xdp cut-at=bb11", {NIC, "xdp"}),
     ("snat", "xdp,af-xdp cut-at=bb28", {"xdp", "af-xdp"}),
-    ("vlan-router", f"{NIC},xdp,af-xdp", {NIC, "xdp"}),
+    ("vlan-router", f"{NIC},xdp,af-xdp", {NIC, "xdp", "af-xdp"}),
     ("policer", f"{NIC},xdp,af-xdp", {NIC, "xdp"}),
 ]
 
