@@ -28,7 +28,7 @@ QUESTIONS = 400
 """The most questions that are asked."""
 EFFORT = 3_000_000
 """The most that they may take, in z3's unit of work."""
-TRIES = {True: 3, False: 2}
+TRIES = {True: 3, False: 4}
 """How often a side is asked for: where the input shows at its branch, and where it does not."""
 VISITS = 3
 """How many of a branch's turns in one run are tried, the last ones first."""
@@ -36,7 +36,7 @@ RELATED = 120
 """The most conditions that go with a question; with more, the oldest are left out."""
 ROUNDS = 6
 """How often a question is asked without what contradicts it: the way to the branch need not stay the same."""
-INDIRECT = 4
+INDIRECT = 6
 """How many earlier answers are changed for a branch that nothing of the input shows at."""
 
 Side = tuple[Operation, int]
