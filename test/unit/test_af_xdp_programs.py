@@ -43,6 +43,29 @@ def test_guard_load_store_verdict() -> None:
     assert "uint8_t ttl = fs_proven_u8(run, base + 22); /* ipv4.ttl */" in c_source(xdp(code))
 
 
+def test_guards_from_the_start_ask_for_the_length() -> None:
+    """Also those of addresses at a known distance from it; not where the packet is resized: the start may be an old
+    one, behind the end."""
+    code = f"""{BASE}
+      %header = packet.offset %base[14] : !packet.ptr -> !packet.ptr
+      %back = packet.offset %header[-4] : !packet.ptr -> !packet.ptr
+      %a = packet.guard %base[16], %end : !packet.ptr, !packet.end_ptr -> i1
+      %b = packet.guard %header[3], %end : !packet.ptr, !packet.end_ptr -> i1
+      %c = packet.guard %back[8], %end : !packet.ptr, !packet.end_ptr -> i1
+      %ab = arith.addi %a, %b : i1
+      %abc = arith.addi %ab, %c : i1
+      %verdict = arith.extui %abc : i1 to i64
+      packet.verdict %verdict : i64
+    """
+    verdicts = [outcome.verdict for outcome in agree(xdp(code), [FRAME[:n] for n in range(14, 20)])]
+    assert verdicts == [0, 0, 1, 0, 1, 1]
+    for size in (16, 17, 18):
+        assert f"behind - packet >= {size}" in c_source(xdp(code))
+    tail = "%no = arith.constant 0 : i32\n%rc = packet.adjust_tail %ctx, %no : !packet.ctx, i32 -> i64"
+    resized = code.replace("%a =", f"{tail}\n%a =")
+    assert "behind - packet >= 16" not in c_source(xdp(resized))
+
+
 def test_loop_that_swaps_its_variables() -> None:
     """Both arguments change at once on the back edge: a copy one after the other would lose one."""
     code = f"""{BASE}
