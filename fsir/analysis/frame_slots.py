@@ -38,7 +38,7 @@ class FrameSlots:
         self.starts = _cut(frame.accesses)
         self.memory = [False] * max(len(self.starts) - 1, 0)
         self._demote()
-        types = [self._type(i) for i in range(len(self.memory))]
+        types = self._types()
         for i, type_ in enumerate(types):
             self.memory[i] = self.memory[i] or type_ is None
         self._close()
@@ -93,17 +93,16 @@ class FrameSlots:
                         again |= not self.memory[i]
                         self.memory[i] = True
 
-    def _type(self, number: int) -> Attribute | None:
-        """The one type of the words stored in a slot; None when there is none or several."""
-        types: set[Attribute] = set()
+    def _types(self) -> list[Attribute | None]:
+        """The one type of the words stored in each slot; None where there are several."""
+        found: list[set[Attribute]] = [set() for _ in self.memory]
         for access in self.frame.accesses:
-            if access.how is not How.STORE or number not in self.covered(access):
-                continue
-            if isinstance(access.op, ebpf.StxOp) and stored_constant(access.op) is None:
-                types.add(access.op.value.type)
-        if len(types) > 1:
-            return None
-        return types.pop() if types else self._constant_type()
+            op = access.op
+            if access.how is How.STORE and isinstance(op, ebpf.StxOp) and stored_constant(op) is None:
+                for number in self.covered(access):
+                    found[number].add(op.value.type)
+        constants = self._constant_type()
+        return [None if len(types) > 1 else types.pop() if types else constants for types in found]
 
     def _constant_type(self) -> Attribute:
         """The type of constants where nothing else is stored: that of scalars at this level of the function."""
