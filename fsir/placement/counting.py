@@ -21,9 +21,11 @@ from fsir.placement.additions import addition_of, is_countable
 def make_atomic(funcs: Iterable[FuncOp], names: Collection[str]) -> None:
     """Have functions count atomically in these maps."""
     for func in funcs:
-        for op in [op for block in func.body.blocks for op in block.ops]:
-            if isinstance(op, maps.StoreOp) and set(_names(op.value)) & set(names) and is_countable(op):
+        stores = [op for block in func.body.blocks for op in block.ops if isinstance(op, maps.StoreOp)]
+        for op in stores:
+            if set(_names(op.value)) & set(names) and is_countable(op):
                 _replace(op)
+                func.properties.pop("original", None)  # the code that it was, which must not come back
 
 
 def _replace(store: maps.StoreOp) -> None:

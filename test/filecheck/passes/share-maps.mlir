@@ -144,15 +144,15 @@ placement.part @xdp on "xdp" {
 // -----
 
 // User space adds to what is not in its memory: by a program in the kernel, and every addition is one atomic operation,
-// those of programs beside the parts, too.
+// those of programs beside the parts, too. Their code as it was is no longer theirs.
 
 map.decl @stats "percpu_array" key 4 value 8 entries 4 flags 0
 
-// CHECK: ebpf.func @beside
+// CHECK: ebpf.func @beside section "xdp" attributes {prog_type = "xdp"} {
 // CHECK: map.atomic "add" %c[0], %one
 // CHECK-NOT: map.store
 // CHECK: placement.share @stats by "counted" {parts = [@xdp, @af_xdp], consistency = "exact: what all parts add
-ebpf.func @beside section "xdp" attributes {prog_type = "xdp"} {
+ebpf.func @beside section "xdp" attributes {prog_type = "xdp", original = {code = "b7000000010000009500000000000000"}} {
 ^entry(%ctx: !packet.ctx):
   %key = arith.constant 1 : i32
   %one = arith.constant 1 : i64
