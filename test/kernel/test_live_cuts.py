@@ -96,7 +96,7 @@ def places(name: str, profile: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES if THOROUGH else ["ipv6-filter", "policer", "vlan-router"])
+@pytest.mark.parametrize("name", NAMES if THOROUGH else ["policer", "vlan-router"])
 def test_forced_cuts_on_an_interface(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
