@@ -82,6 +82,8 @@ class _Sinking:
         self.tree = DominatorTree(region)
         self.incoming = predecessors(region)
         self.live = live_slots(region, spills_below)
+        self.registers: dict[Block, set[int]] | None = None
+        """Those live at the end of blocks, until something is moved."""
         self.ends: dict[_Key, Block] = {}
         """Ends of the function that set a constant, by that."""
         for block in region.blocks:
@@ -91,6 +93,7 @@ class _Sinking:
 
     def refresh(self, moving: _Moving, plan: _Plan) -> None:
         """Find out again what a move changed."""
+        self.registers = None
         if any(place.edge is not None for place in plan.places):
             self.tree = DominatorTree(self.region)
             self.incoming = predecessors(self.region)
@@ -116,7 +119,7 @@ class _Sinking:
             if plan is not None and self.pays(plan) and (growth := self.growth(op, plan)) <= self.room:
                 assert moving is not None
                 in_the_way = moving.keeps & changed
-                live_out = registers_live_out(self.region)[block] if in_the_way else set[int]()
+                live_out = self.live_out(block) if in_the_way else set[int]()
                 if all(keep_after(op, register, live_out) for register in in_the_way):
                     self.room -= growth
                     following = list(block.ops)[list(block.ops).index(op) + 1 :]
@@ -127,6 +130,12 @@ class _Sinking:
                     continue
             changed |= self.touched(op)
         return moved
+
+    def live_out(self, block: Block) -> set[int]:
+        """The registers that hold something at the end of a block which is needed after it."""
+        if self.registers is None:
+            self.registers = registers_live_out(self.region)
+        return self.registers[block]
 
     def pays(self, plan: _Plan) -> bool:
         return plan.spares or (self.apart and any(place.edge is not None for place in plan.places))
