@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from placement_texts import GUARDED
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 
@@ -48,17 +49,8 @@ ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %drop : i64
 }
 """
-FLOWS = """
-map.decl @flows "hash" key 4 value 8 entries 4 flags 0
-ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
-^entry(%ctx: !packet.ctx):
-  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
-  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
-  %drop = arith.constant 1 : i64
-  %ok = packet.guard %data[20], %end : !packet.ptr, !packet.end_ptr -> i1
-  cf.cond_br %ok, ^look, ^out
-^look:
-  %key = packet.load %data[0] : !packet.ptr -> i32
+FLOWS = f"""
+map.decl @flows "hash" key 4 value 8 entries 4 flags 0{GUARDED}  %key = packet.load %data[0] : !packet.ptr -> i32
   %v = map.lookup @flows(%key) : i32 -> !map.value<@flows>
   %known = map.hit %v : !map.value<@flows> -> i1
   cf.cond_br %known, ^old, ^out
@@ -68,19 +60,10 @@ ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %n : i64
 ^out:
   packet.verdict %drop : i64
-}
+}}
 """
-ROUTES = """
-map.decl @routes "lpm_trie" key 8 value 8 entries 4 flags 1
-ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
-^entry(%ctx: !packet.ctx):
-  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
-  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
-  %drop = arith.constant 1 : i64
-  %ok = packet.guard %data[20], %end : !packet.ptr, !packet.end_ptr -> i1
-  cf.cond_br %ok, ^look, ^out
-^look:
-  %key = packet.load %data[0] : !packet.ptr -> i32
+ROUTES = f"""
+map.decl @routes "lpm_trie" key 8 value 8 entries 4 flags 1{GUARDED}  %key = packet.load %data[0] : !packet.ptr -> i32
   %bits = arith.constant 6 : i32
   %v = map.lookup @routes(%bits, %key) : i32, i32 -> !map.value<@routes>
   %known = map.hit %v : !map.value<@routes> -> i1
@@ -91,7 +74,7 @@ ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %n : i64
 ^out:
   packet.verdict %drop : i64
-}
+}}
 """
 NETWORK = {"routes": [{"key": "0600000000000000", "value": "0300000000000000"}]}
 KEPT = {"flows": [{"key": "01010101", "value": "0300000000000000"}, {"key": "02020202", "value": "0200000000000000"}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from placement_texts import GUARDED
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 
@@ -12,17 +13,8 @@ from fsir.driver.errors import PassFailure
 from fsir.driver.pass_manager import run_pipeline
 from fsir.interp.engine import InterpProgram
 
-PROGRAM = """
-map.decl @flows "hash" key 8 value 8 entries 4 flags 0
-ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
-^entry(%ctx: !packet.ctx):
-  %data = packet.data %ctx : !packet.ctx -> !packet.ptr
-  %end = packet.end %ctx : !packet.ctx -> !packet.end_ptr
-  %drop = arith.constant 1 : i64
-  %ok = packet.guard %data[20], %end : !packet.ptr, !packet.end_ptr -> i1
-  cf.cond_br %ok, ^look, ^out
-^look:
-  %a = packet.load %data[0] : !packet.ptr -> i64
+PROGRAM = f"""
+map.decl @flows "hash" key 8 value 8 entries 4 flags 0{GUARDED}  %a = packet.load %data[0] : !packet.ptr -> i64
   %fp = ebpf.frame -> !ebpf.fp
   ebpf.stx64 %fp[-8], %a : !ebpf.fp, i64
   %key = ebpf.addi %fp, -8 : !ebpf.fp -> !ebpf.fp
@@ -39,7 +31,7 @@ ebpf.func @f section "xdp" attributes {prog_type = "xdp"} {
   packet.verdict %error : i64
 ^out:
   packet.verdict %drop : i64
-}
+}}
 """
 
 
