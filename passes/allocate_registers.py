@@ -18,6 +18,7 @@ from fsir.object.original import original_body, original_size
 from fsir.passes._each_function import each_function, is_handled
 from fsir.passes._exits import share_exits
 from fsir.passes._jumps import thread_jumps
+from fsir.passes._own_ends import own_ends
 from fsir.passes._sink_copies import sink_copies
 from fsir.passes.layout_blocks import lay_out
 from fsir.regalloc.allocate import Allocation, Cost, allocate
@@ -62,6 +63,8 @@ def allocate_function(func: FuncOp, measure: Measure | None = None) -> None:
                 found = again if judge(again) < before else found
         if judge is not None and judge.is_longer(found):
             found = replace(found, body=share_exits(found.body, judge.cost))
+        if judge is not None and judge.is_longer(found) and own_ends(found.body):
+            judge.cost(found.body)
     except AllocationError as error:
         fail(func, f"function {func.symbol}: {error}")
     if judge is None:
