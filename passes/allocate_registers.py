@@ -21,11 +21,12 @@ from fsir.passes._jumps import thread_jumps
 from fsir.passes._own_ends import own_ends
 from fsir.passes._sink_copies import sink_copies
 from fsir.passes.layout_blocks import lay_out
-from fsir.regalloc.allocate import Allocation, Cost, allocate
+from fsir.regalloc.allocate import WAYS, Allocation, Cost, allocate
 from fsir.regalloc.emit import spills_below
 from fsir.regalloc.measure import Measure
 from fsir.regalloc.model import AllocationError
 from fsir.regalloc.paths import path_excess
+from fsir.regalloc.remake_ends import remake_ends
 from fsir.regalloc.sink_ways import sink_on_ways
 
 
@@ -50,12 +51,19 @@ class AllocateRegisters(ModulePass):
         each_function(left, lambda func: allocate_function(func, measure))
 
 
+_AGAIN = 8
+"""How many ways are tried with ends of packets loaded again."""
+
+
 def allocate_function(func: FuncOp, measure: Measure | None = None) -> None:
     """Allocate one virtual function; `measure` runs bodies beside the original. Raises FailedAt, the function
     unchanged, when it cannot be."""
     judge = _Judge(func, measure) if func.original is not None else None
     try:
         found = allocate(func, judge)
+        if judge is not None and judge.is_slower(found) and remake_ends(func):
+            again = allocate(func, judge, WAYS[:_AGAIN])
+            found = again if judge.cost(again.body) < judge.cost(found.body) else found
         if judge is not None and judge.is_longer(found):
             before = judge(found)
             if join_exits(func.body):
@@ -128,6 +136,11 @@ class _Judge:
     def is_longer(self, found: Allocation) -> bool:
         """Whether a body that was judged is longer than the original."""
         return _laid_out_size(found.body) > self.size
+
+    def is_slower(self, found: Allocation) -> bool:
+        """Whether a body that is not longer than the original is slower."""
+        _, longer, slower, _ = self.cost(found.body)
+        return not longer and slower > 0
 
     def finish(self, body: Region) -> None:
         """Do what makes paths shorter that nothing is known of. Fail if a body is wrong, and, where somebody takes
