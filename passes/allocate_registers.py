@@ -145,9 +145,10 @@ class _Judge:
     def finish(self, body: Region) -> None:
         """Do what makes paths shorter that nothing is known of. Fail if a body is wrong, and, where somebody takes
         functions that fail, if packets are slower with it."""
-        if path_excess(self.original, body) is not None:
+        excess = path_excess(self.original, body)
+        if excess is not None and excess <= 0:
             return
-        if _laid_out_size(body) < self.size:
+        if excess is None and _laid_out_size(body) < self.size:
             self.spread(body, self.cost(body))
         if self.measure is None:
             return
