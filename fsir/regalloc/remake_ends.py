@@ -12,7 +12,7 @@ from xdsl.ir import Block, Operation, Use
 
 from fsir.analysis.dominance import successors
 from fsir.analysis.effects import LAYOUT, EffectTable
-from fsir.dialects.ebpf import FuncOp, LdxOp
+from fsir.dialects.ebpf import CallLocalOp, FuncOp, LdxOp, functions
 from fsir.dialects.packet import CtxType, EndType
 
 
@@ -22,10 +22,10 @@ def remake_ends(func: FuncOp) -> int:
     module = func.get_toplevel_object()
     if not isinstance(module, ModuleOp):
         return 0
-    effects = EffectTable(module)
-    moving = {block for block in func.body.blocks if any(_moves(op, effects) for op in block.ops)}
+    moves = _Moves(module)
+    moving = {block for block in func.body.blocks if any(map(moves, block.ops))}
     loads = [op for block in func.body.blocks for op in block.ops if _is_end(op)]
-    return sum(_remake(load, moving, effects) for load in loads)
+    return sum(_remake(load, moving, moves) for load in loads)
 
 
 def _is_end(op: Operation) -> bool:
@@ -33,16 +33,34 @@ def _is_end(op: Operation) -> bool:
     return plain and isinstance(op.results[0].type, EndType) and isinstance(op.operands[0].type, CtxType)
 
 
-def _moves(op: Operation, effects: EffectTable) -> bool:
-    return bool(effects.of(op).writes & LAYOUT)
+class _Moves:
+    """Which operations may move the packet's end: of calls, those of functions that do, or that others may replace."""
+
+    def __init__(self, module: ModuleOp) -> None:
+        self._effects = EffectTable(module)
+        self._functions = {func.symbol: func for func in functions(module)}
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, op: Operation) -> bool:
+        if isinstance(op, CallLocalOp):
+            return self._function(op.callee.root_reference.data)
+        return bool(self._effects.of(op).writes & LAYOUT)
+
+    def _function(self, name: str) -> bool:
+        if name not in self._known:
+            self._known[name] = True  # what a recursive call does is not known
+            func = self._functions.get(name)
+            static = func is not None and func.bind is not None and func.bind.data == 0 and not func.is_raw()
+            self._known[name] = not static or func is None or any(map(self, func.body.walk()))
+        return self._known[name]
 
 
-def _remake(load: Operation, moving: set[Block], effects: EffectTable) -> int:
+def _remake(load: Operation, moving: set[Block], moves: _Moves) -> int:
     home = load.parent
     assert home is not None
     later = load.next_op
     while later is not None:
-        if _moves(later, effects):
+        if moves(later):
             return 0
         later = later.next_op
     unsafe = _behind(_behind({home}) & moving) | moving
