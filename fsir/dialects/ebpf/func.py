@@ -35,6 +35,7 @@ class FuncOp(IRDLOperation):
     original   its machine code as imported, from the first pass that changed it on, for the fallback (see
                fsir/object/code.py)
     keep       set where lowering gave up and the original code stands again; the string says why
+    optimized  set by `optimize`: no packet may take more instructions than with the original, and lowering holds to it
     """
 
     name = "ebpf.func"
@@ -47,6 +48,7 @@ class FuncOp(IRDLOperation):
     anonymous = opt_prop_def(UnitAttr)
     original = opt_prop_def(DictionaryAttr)
     keep = opt_prop_def(StringAttr)
+    optimized = opt_prop_def(UnitAttr)
     body = region_def()
 
     traits = traits_def(IsolatedFromAbove(), SymbolOpInterface())

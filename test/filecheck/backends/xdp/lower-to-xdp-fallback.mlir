@@ -32,12 +32,12 @@ ebpf.func @impossible section "xdp" attributes {prog_type = "xdp", original = {c
 }
 
 // Shorter than its original (`r0 = 2; r2 = ctx->ingress_ifindex; if r2 == 1 goto exit; …`), but every packet that comes
-// in by interface 1 took four instructions and would take five.
+// in by interface 1 took four instructions and would take five. Code that was optimized must not do that.
 // CHECK-LABEL: ebpf.func @slower
 // CHECK-SAME:    keep = "lowered it takes 1 instruction more than originally for some packet"
 // CHECK:         ebpf.jeqi %{{.*}}, 1
 // REMARK-DAG:  remark: function slower keeps its original code: lowered it takes 1 instruction more
-ebpf.func @slower section "xdp" attributes {prog_type = "xdp", original = {code = "b70000000200000061120c000000000015020300010000009f12000000000000bf20000000000000b7000000010000009500000000000000"}} {
+ebpf.func @slower section "xdp" attributes {prog_type = "xdp", optimized, original = {code = "b70000000200000061120c000000000015020300010000009f12000000000000bf20000000000000b7000000010000009500000000000000"}} {
 ^bb0(%ctx : !ebpf.reg):
   %a = ebpf.ldx32 %ctx[12] : reg -> i64
   %b = ebpf.ldx32 %ctx[16] : reg -> i64
