@@ -214,7 +214,8 @@ def interpreted(
     poison: bool = False,
     branches: Branches | None = None,
 ) -> InterpProgram:
-    """The program in the interpreter, in the world that the kernel's test runs see."""
+    """The program in the interpreter, in the world that the kernel's test runs see. Its module may not change any more:
+    what is made of it is kept."""
     kernel = running_kernel()
     program = InterpProgram(
         resolved(module),

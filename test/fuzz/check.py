@@ -296,7 +296,7 @@ def _bisect(subject: _Subject, pipeline: str) -> tuple[str, str]:
     for number, spec in enumerate(flattened(pipeline)):
         try:
             _run(module, [spec], verify=True)
-            what = _interpret(subject, module, poison=True)
+            what = _interpret(subject, module.clone(), poison=True)  # what is interpreted may not change afterwards
         except PassFailure as error:
             what = _told(error)
         if what is not None:
