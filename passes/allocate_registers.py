@@ -63,7 +63,7 @@ def allocate_function(func: FuncOp, measure: Measure | None = None) -> None:
         found = allocate(func, judge)
         if judge is not None and judge.is_slower(found) and remake_ends(func):
             again = allocate(func, judge, WAYS[:_AGAIN])
-            found = again if judge.cost(again.body) < judge.cost(found.body) else found
+            found = again if judge.judged[again.body] < judge.judged[found.body] else found
         if judge is not None and judge.is_longer(found):
             before = judge(found)
             if join_exits(func.body):
@@ -93,12 +93,15 @@ class _Judge:
         self.original = original_body(func)
         self.size = original_size(func) or 0
         self.spills_below = spills_below(func)
+        self.judged: dict[Region, Cost] = {}
+        """What allocations cost, by their bodies as they were judged."""
 
     def __call__(self, found: Allocation) -> Cost:
         sink_copies(found.body)
         cost = self.cost(found.body)
         _, longer, slower, _ = cost
-        return self.spread(found.body, cost) if slower and not longer else cost
+        self.judged[found.body] = self.spread(found.body, cost) if slower and not longer else cost
+        return self.judged[found.body]
 
     def spread(self, body: Region, cost: Cost) -> Cost:
         """Write what only some ways need on each of them, as far as that leaves a body which costs this no longer than
@@ -138,8 +141,8 @@ class _Judge:
         return _laid_out_size(found.body) > self.size
 
     def is_slower(self, found: Allocation) -> bool:
-        """Whether a body that is not longer than the original is slower."""
-        _, longer, slower, _ = self.cost(found.body)
+        """Whether a body that was judged is slower than the original, though not longer."""
+        _, longer, slower, _ = self.judged[found.body]
         return not longer and slower > 0
 
     def finish(self, body: Region) -> None:
